@@ -1,0 +1,49 @@
+# Everything runs in .venv, installed from the hash-pinned locks.
+PYTHON ?= python3
+PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet --no-deps
+OURS = detectors streams dashboards tests
+
+.PHONY: demo test lint unit lock clean help
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
+
+demo: .venv/.runtime  ## start everything on this machine and play an incident
+	@.venv/bin/inferwatch demo
+
+test: lint unit  ## everything that has to be green, with Apache Kafka and a listening ClickHouse
+
+lint: .venv/.development
+	.venv/bin/ruff check $(OURS)
+	.venv/bin/ruff format --check --quiet $(OURS)
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache
+
+unit: .venv/.development
+	.venv/bin/python -m pytest
+
+lock:  ## compile the locks anew from pyproject.toml (needs uv)
+	echo 'setuptools>=80' | uv pip compile --quiet pyproject.toml - --extra local --generate-hashes --no-header \
+	  --no-annotate --python-version 3.11 --universal --no-emit-package pandas --no-emit-package pyarrow \
+	  --output-file requirements.lock
+	uv pip compile --quiet pyproject.toml --extra local --extra dev --generate-hashes --no-header --no-annotate \
+	  --python-version 3.11 --universal --output-file requirements-dev.lock
+
+clean:  ## remove what make has made, data included
+	rm -rf .venv .cache .inferwatch .mypy_cache .pytest_cache .ruff_cache
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "inferwatch needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv .venv
+
+.venv/.runtime: requirements.lock pyproject.toml | .venv/bin/python
+	@echo "installing into .venv (once)"
+	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --no-build-isolation --editable .
+	@touch $@
+
+.venv/.development: requirements-dev.lock pyproject.toml | .venv/bin/python
+	@$(PIP) --require-hashes -r requirements-dev.lock
+	@$(PIP) --no-build-isolation --editable .
+	@touch $@ .venv/.runtime

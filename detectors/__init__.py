@@ -1,0 +1,1 @@
+"""Pure detectors over model behaviour: no I/O, no clock, no environment."""
