@@ -1,0 +1,246 @@
+"""The live detectors of every subject, and how a detection becomes a finding.
+
+A bank is fed messages in offset order. It is pure: what it remembers it hands out as bytes, and what
+it has forgotten (`unknown`) it is given back (`admit`) by whoever can read a store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import math
+import pkgutil
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from detectors import catalog
+from detectors.alarms import Budget
+from detectors.base import DEPLOYMENT, PRINCIPAL, Detector, dump, load
+from detectors.types import Detection, Finding, Observation, Severity
+
+COOL_DOWN_S = 3_600.0
+"""One detector speaks about one subject once an hour of event time, unless it gets more severe: it prevents a
+page per request."""
+
+MAX_SUBJECTS = 200_000
+"""Live subjects of one bank; the least recently seen leave first, so that an attacker who opens accounts
+by the million costs disk and not the worker's memory."""
+
+
+def discover() -> dict[str, type[Detector]]:
+    """All detector classes by id, in id order. The id is the file name in `catalog/`."""
+    found: dict[str, type[Detector]] = {}
+    for module in sorted(pkgutil.iter_modules(catalog.__path__), key=lambda each: each.name):
+        if module.name.startswith("_"):
+            continue
+        namespace = vars(importlib.import_module(f"{catalog.__name__}.{module.name}"))
+        kinds = [
+            kind
+            for kind in namespace.values()
+            if isinstance(kind, type) and issubclass(kind, Detector) and kind.__module__.endswith(f".{module.name}")
+        ]
+        (found[module.name],) = kinds
+    return found
+
+
+class SubjectState(msgspec.Struct, frozen=True):
+    """What a snapshot of one subject holds: per detector id its version and state bytes.
+
+    `next_offset` is the first message offset not yet learned; `fired` the event time at which each detector
+    last spoke, in seconds, and the rank of the severity it gave.
+    """
+
+    next_offset: int
+    fired: dict[str, tuple[float, int]]
+    detectors: dict[str, tuple[int, bytes]]
+
+
+class _Subject:
+    """One subject's live detectors."""
+
+    __slots__ = ("detectors", "fired", "next_offset", "partition")
+
+    def __init__(
+        self, partition: int, detectors: dict[str, Detector], fired: dict[str, tuple[float, int]], offset: int
+    ) -> None:
+        self.partition = partition
+        self.detectors = detectors
+        self.fired = fired
+        self.next_offset = offset
+
+    def speaks(self, detector_id: str, time_s: float, severity: Severity) -> bool:
+        """Whether a detection is to be said now; if so, it is the last one said."""
+        last_s, last_rank = self.fired.get(detector_id, (math.inf, 0))
+        if abs(time_s - last_s) < COOL_DOWN_S and severity.rank <= last_rank:
+            return False
+        self.fired[detector_id] = (time_s, severity.rank)
+        return True
+
+
+class Bank:
+    """Detector instances by (detector id, subject) for one scope; bounded, least recently seen leave first."""
+
+    def __init__(
+        self,
+        scope: str,
+        budget: Budget,
+        kinds: Mapping[str, type[Detector]] | None = None,
+        max_subjects: int = MAX_SUBJECTS,
+    ) -> None:
+        """A bank for `scope` with all of the catalog's detectors of that scope, or those of `kinds`."""
+        kinds = discover() if kinds is None else kinds
+        self.scope = scope
+        self.kinds = {name: kind for name, kind in kinds.items() if kind.metadata.scope == scope}
+        self._share = budget.share(scope, len(kinds))
+        self._max_subjects = max_subjects
+        self._subjects: OrderedDict[str, _Subject] = OrderedDict()
+        self._changed: set[str] = set()
+        self._evicted: dict[str, tuple[int, int, bytes]] = {}
+
+    def __len__(self) -> int:
+        """How many subjects are live."""
+        return len(self._subjects)
+
+    def subject_of(self, observation: Observation) -> str | None:
+        """The subject an observation is about; `None` when it does not say."""
+        return observation.deployment if self.scope == DEPLOYMENT else observation.principal
+
+    def unknown(self, subjects: Iterable[str]) -> set[str]:
+        """Those of `subjects` whose state is not here: look them up and `admit` them before `apply`."""
+        return {subject for subject in subjects if subject not in self._subjects and subject not in self._evicted}
+
+    def admit(self, subject: str, partition: int, state: bytes | None) -> None:
+        """Make a subject live from an authenticated `state`, or cold when there is none.
+
+        Raises `msgspec.MsgspecError` when the state is not one of ours; detectors whose version has
+        changed since start cold.
+        """
+        self._enter(subject, partition, state)
+        self._evict()
+
+    def _enter(self, subject: str, partition: int, state: bytes | None) -> _Subject:
+        pending = self._evicted.pop(subject, None)
+        if pending is not None:
+            state = pending[-1]
+            self._changed.add(subject)
+        if state is None:
+            detectors = {name: kind(share=self._share) for name, kind in self.kinds.items()}
+            entered = _Subject(partition, detectors, {}, 0)
+        else:
+            entered = self._thaw(partition, state)
+        self._subjects[subject] = entered
+        return entered
+
+    def _evict(self) -> None:
+        while len(self._subjects) > self._max_subjects:
+            oldest, gone = self._subjects.popitem(last=False)
+            self._changed.discard(oldest)
+            self._evicted[oldest] = (gone.partition, gone.next_offset, self._freeze(gone))
+
+    def apply(self, partition: int, offset: int, observations: Sequence[Observation]) -> list[Finding]:
+        """Learn the observations of one message; what a subject has already learned is skipped."""
+        findings: list[Finding] = []
+        touched: dict[str, _Subject] = {}
+        for observation in observations:
+            name = self.subject_of(observation)
+            if name is None:
+                continue
+            subject = self._subjects.get(name)
+            if subject is None:
+                subject = self._enter(name, partition, None)
+            if offset < subject.next_offset:
+                continue
+            touched[name] = subject
+            for detector_id, detector in subject.detectors.items():
+                detection = self._ask(detector_id, detector, subject, observation)
+                if detection is not None and subject.speaks(detector_id, observation.time_s, detection.severity):
+                    findings.append(self._finding(detector_id, name, observation, detection))
+        for name, subject in touched.items():
+            subject.next_offset = offset + 1
+            self._changed.add(name)
+            self._subjects.move_to_end(name)
+        # Not before: a subject that leaves in the middle of a message takes the wrong next offset with it.
+        self._evict()
+        return findings
+
+    def take_changed(self) -> list[tuple[str, int, int, bytes]]:
+        """Subject, partition, next offset and state of every subject that learned since the last call.
+
+        What is taken is not offered again: the caller sees to it that it becomes durable before anything
+        is recalled.
+        """
+        rows = [(name, *where) for name, where in self._evicted.items()]
+        for name in self._changed & self._subjects.keys():
+            subject = self._subjects[name]
+            rows.append((name, subject.partition, subject.next_offset, self._freeze(subject)))
+        self._changed.clear()
+        self._evicted.clear()
+        return rows
+
+    def clear(self) -> None:
+        """Forget everything: partitions have moved, and what was learned here last may be another's by now."""
+        self._subjects.clear()
+        self._changed.clear()
+        self._evicted.clear()
+
+    def _ask(
+        self, detector_id: str, detector: Detector, subject: _Subject, observation: Observation
+    ) -> Detection | None:
+        """One update; a detector that breaks is replaced by a fresh one and says so."""
+        try:
+            return detector.update(observation)
+        except BaseException as error:
+            # River's Rust parts panic with a BaseException of their own; anything else of that kind is the
+            # process being stopped.
+            if not isinstance(error, Exception) and type(error).__module__ != "pyo3_runtime":
+                raise
+            subject.detectors[detector_id] = self.kinds[detector_id](share=self._share)
+            return Detection(
+                summary=f"detector {detector_id} failed with {type(error).__name__} and starts cold",
+                severity=Severity.LOW,
+                score=1.0,
+                threshold=1.0,
+                onset_s=observation.time_s,
+            )
+
+    def _finding(self, detector_id: str, subject: str, observation: Observation, detection: Detection) -> Finding:
+        metadata = self.kinds[detector_id].metadata
+        identity = "\0".join((detector_id, str(metadata.version), self.scope, subject, observation.event_id))
+        return Finding(
+            finding_id=hashlib.blake2b(identity.encode(), digest_size=16).hexdigest(),
+            detector=detector_id,
+            version=metadata.version,
+            scope=self.scope,
+            subject=subject,
+            deployment=observation.deployment,
+            time_s=observation.time_s,
+            onset_s=detection.onset_s,
+            severity=detection.severity,
+            summary=detection.summary,
+            score=detection.score,
+            threshold=detection.threshold,
+            budget_share=self._share,
+            event_id=observation.event_id,
+            principal=observation.principal if self.scope == PRINCIPAL else None,
+            evidence=detection.evidence,
+            atlas=metadata.atlas,
+            owasp=metadata.owasp,
+        )
+
+    def _freeze(self, subject: _Subject) -> bytes:
+        states = {name: (detector.metadata.version, dump(detector)) for name, detector in subject.detectors.items()}
+        return msgspec.msgpack.encode(SubjectState(subject.next_offset, subject.fired, states))
+
+    def _thaw(self, partition: int, state: bytes) -> _Subject:
+        saved = msgspec.msgpack.decode(state, type=SubjectState)
+        detectors: dict[str, Detector] = {}
+        for name, kind in self.kinds.items():
+            version, data = saved.detectors.get(name, (None, b""))
+            if version == kind.metadata.version:
+                detectors[name] = load(kind, data)
+                detectors[name].share = self._share
+            else:
+                detectors[name] = kind(share=self._share)
+        return _Subject(partition, detectors, saved.fired, saved.next_offset)

@@ -1,0 +1,96 @@
+"""What a detector is: a struct whose fields are its whole state, with one method.
+
+A detector's file in `catalog/` holds one subclass of `Detector` and nothing registers it:
+`bank.discover` finds it, its id is the file name. State is the struct's own fields, so a snapshot is
+their encoding and forgetting to save one is not possible. River objects are fields like any other.
+"""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any, ClassVar, get_origin
+
+import msgspec
+import numpy as np
+
+from detectors.types import Detection, Observation, Severity
+
+DEPLOYMENT = "deployment"
+PRINCIPAL = "principal"
+
+
+class Metadata(msgspec.Struct, frozen=True, kw_only=True):
+    """What a responder needs to know of a detector before trusting it.
+
+    `version` rises when the same stream may give other detections. `requires` names the observation fields
+    all of which it needs, `any_of` those of which one is enough; without them it is blind. `warm_up` is how
+    many usable observations of a subject it needs
+    first. `severity` is the highest it gives. `atlas` and `owasp` are ids in the pinned framework
+    data. `score_unit` says what score and threshold count. `runbook` are the responder's steps in
+    order.
+    """
+
+    version: int
+    title: str
+    scope: str
+    severity: Severity
+    sees: str
+    requires: tuple[str, ...]
+    any_of: tuple[str, ...] = ()
+    warm_up: int
+    score_unit: str
+    atlas: tuple[str, ...]
+    owasp: tuple[str, ...]
+    causes: tuple[str, ...]
+    false_positives: tuple[str, ...]
+    known_gaps: tuple[str, ...]
+    runbook: tuple[str, ...]
+    references: tuple[str, ...]
+
+
+class Detector(msgspec.Struct, kw_only=True):
+    """Stateful and pure: the same observations in the same order give the same detections.
+
+    `share` is how many false alarms per day this instance may cost (see `alarms`). A detector never
+    sees a clock: time is `observation.time_s`, which may repeat, run backwards or be absurd. A field
+    that is `None` is unknown and must not be learned from. `update` costs microseconds and its state
+    is bounded whatever is sent.
+    """
+
+    metadata: ClassVar[Metadata]
+
+    share: float
+
+    def update(self, observation: Observation) -> Detection | None:
+        """Learn one observation and say what it gave away, if anything."""
+        raise NotImplementedError
+
+
+def dump(detector: Detector) -> bytes:
+    """A detector's state as msgpack; arrays and River objects travel inside as extension bytes."""
+    return msgspec.msgpack.encode(detector, enc_hook=_encode_foreign)
+
+
+def load(kind: type[Detector], state: bytes) -> Detector:
+    """The detector that `dump` wrote.
+
+    River objects are unpickled: call it only on bytes whose signature was verified. Raises
+    `msgspec.MsgspecError` when the state is not of this kind.
+    """
+    return msgspec.msgpack.decode(state, type=kind, dec_hook=_decode_foreign)
+
+
+def _encode_foreign(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return [str(value.dtype), list(value.shape), value.tobytes()]
+    return pickle.dumps(value, protocol=5)
+
+
+def _decode_foreign(kind: type, value: Any) -> Any:
+    if kind is np.ndarray or get_origin(kind) is np.ndarray:
+        dtype, shape, data = value
+        return np.frombuffer(data, dtype=dtype).reshape(shape).copy()
+    try:
+        return pickle.loads(value)  # noqa: S301 - the snapshot envelope's signature was verified before
+    except Exception as error:
+        raise ValueError(f"the {kind.__name__} inside does not load") from error

@@ -1,0 +1,1 @@
+"""One detector a file; the file name is its id. `detectors.bank.discover` finds them."""

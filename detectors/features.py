@@ -1,0 +1,240 @@
+"""Events to observations, vectorised over a batch: the only place where text becomes numbers.
+
+Cost is dominated by the bytes of the outputs: one byte histogram per text gives every character
+class, length and the entropy in one matrix product.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from detectors import wording
+from detectors.types import Components, InferenceEvent, Observation
+
+STYLE = (
+    "log_chars",  # ln(1 + UTF-8 bytes), 0..17
+    "log_words",  # ln(1 + words), 0..17
+    "word_length",  # bytes per word, 0..40
+    "uppercase",  # share of bytes, 0..1, as the next five
+    "digits",
+    "punctuation",
+    "markup",  # * # ` | _ ~ < > { } [ ]
+    "non_ascii",
+    "line_breaks",
+    "commas",
+    "sentence_ends",  # . ! ? per byte
+    "entropy",  # bits per byte, 0..8
+    "repetition",  # 1 - distinct words / words, 0..1
+    "list_items",  # list lines per line, 0..1
+    "code_fences",  # ln(1 + ``` fences), 0..10
+    "capital_lines",  # lines that start with a capital per line, 0..1
+)
+"""The style features of an output, in the order of `Observation.style`."""
+
+_MAX_TEXT_BYTES = 65_536
+"""Texts are read up to here: one 10 MB answer must not stall the batch it is in."""
+
+_MAX_PROMPT_WORDS = 64
+_COMPONENT_NAMES = Components.__struct_fields__
+
+_CLASSES = ("uppercase", "digits", "punctuation", "markup", "non_ascii", "line_breaks", "commas", "sentence_ends")
+_WHITESPACE = b" \t\n\r\x0b\x0c"
+
+
+def _class_matrix() -> npt.NDArray[np.float64]:
+    """(256, 8) membership of each byte value in `_CLASSES`."""
+    members = (
+        range(ord("A"), ord("Z") + 1),
+        range(ord("0"), ord("9") + 1),
+        b"!\"'(),-./:;?@%&+=$\\^",
+        b"*#`|_~<>{}[]",
+        range(128, 256),
+        b"\n",
+        b",",
+        b".!?",
+    )
+    matrix = np.zeros((256, len(_CLASSES)))
+    for column, values in enumerate(members):
+        matrix[list(values), column] = 1.0
+    return matrix
+
+
+_CLASS_MATRIX = _class_matrix()
+
+
+def style(texts: Sequence[str]) -> npt.NDArray[np.float64]:
+    """The style of each text: shape (len(texts), len(STYLE)), finite, within the domains of `STYLE`."""
+    if not texts:
+        return np.zeros((0, len(STYLE)))
+    encoded = [text[:_MAX_TEXT_BYTES].encode("utf-8", "replace")[:_MAX_TEXT_BYTES] for text in texts]
+    lengths = np.array([len(text) for text in encoded])
+    # One text at a time: an index for all bytes of a batch would take sixteen times their memory.
+    counts = [np.bincount(np.frombuffer(text, dtype=np.uint8), minlength=256) for text in encoded]
+    histogram = np.array(counts, dtype=float)
+    sizes = np.maximum(lengths, 1).astype(float)
+    shares = histogram / sizes[:, None]
+    # Whole numbers are summed and then divided: sums of shares may pass 1 and depend on the batch.
+    classes = (histogram @ _CLASS_MATRIX) / sizes[:, None]
+    entropy = -(shares * np.log2(np.where(shares > 0, shares, 1.0))).sum(axis=1)
+    shapes = np.array([_shape(text) for text in encoded])
+    words, distinct, list_lines, fences, capital_lines = shapes.T
+    lines = histogram[:, 10] + 1.0
+    spaces = histogram[:, list(_WHITESPACE)].sum(axis=1)
+    some_words = np.maximum(words, 1.0)
+    return np.column_stack(
+        [
+            np.log1p(lengths),
+            np.log1p(words),
+            np.minimum((lengths - spaces) / some_words, 40.0),
+            classes,
+            entropy,
+            np.where(words > 0, 1.0 - distinct / some_words, 0.0),
+            np.minimum(list_lines / lines, 1.0),
+            np.minimum(np.log1p(fences), 10.0),
+            np.minimum(capital_lines / lines, 1.0),
+        ]
+    )
+
+
+def _shape(text: bytes) -> tuple[int, int, int, int, int]:
+    """Words, distinct words, list lines, code fences and lines that start with a capital of one text."""
+    words = text.split()
+    items = text.count(b"\n- ") + text.count(b"\n* ") + text.count(b"\n1. ")
+    capitals = 0
+    for line in text.splitlines():
+        head = line[:4]
+        capitals += head[:1].isupper()
+        items += head[:1].isdigit() and (b". " in head or b") " in head)
+    return len(words), len(set(words)), items, text.count(b"```"), capitals
+
+
+def simhash(word_lists: Sequence[Sequence[bytes]], key: bytes) -> npt.NDArray[np.uint64]:
+    """A 64-bit simhash of each list of words: near duplicates differ in few bits. 0 for no words.
+
+    Each word is hashed with `key`: a simhash of few words would otherwise give them away.
+
+    Source: Charikar, Similarity estimation techniques from rounding algorithms (2002).
+    """
+    counts = np.array([len(words) for words in word_lists], dtype=np.int64)
+    hashes = np.zeros(len(word_lists), dtype=np.uint64)
+    if counts.sum() == 0:
+        return hashes
+    distinct = {word for words in word_lists for word in words}
+    digests = {word: hashlib.blake2b(word, digest_size=8, key=key).digest() for word in distinct}
+    packed = np.frombuffer(b"".join([digests[word] for words in word_lists for word in words]), dtype=np.uint8)
+    bits = np.unpackbits(packed.reshape(-1, 8), axis=1).astype(np.int32) * 2 - 1
+    present = counts > 0
+    starts = (np.cumsum(counts) - counts)[present]
+    sums = np.add.reduceat(bits, starts, axis=0)
+    hashes[present] = np.packbits(sums > 0, axis=1).view(np.uint64).ravel()
+    return hashes
+
+
+def observe(events: Sequence[InferenceEvent], key: bytes) -> list[Observation]:
+    """One observation for each event, in order.
+
+    Events have an `event_id` and a `time_s` and carry pseudonyms, with their text still in place.
+    `key` (16-64 bytes) keys the hashes, so that they cannot be looked up without it.
+    """
+    outputs = [output_text(event) for event in events]
+    known = [index for index, text in enumerate(outputs) if text]
+    styles: dict[int, tuple[float, ...]] = {}
+    for index, row in zip(known, style([outputs[index] or "" for index in known]).tolist(), strict=True):
+        styles[index] = tuple(row)
+    prompts = [prompt_text(event) for event in events]
+    words = [_words(prompt) for prompt in prompts]
+    nearby = simhash(words, key).tolist()
+    rows = []
+    for index, event in enumerate(events):
+        prompt, output = prompts[index], outputs[index]
+        rows.append(
+            Observation(
+                event_id=event.event_id or "",
+                time_s=event.time_s or 0.0,
+                deployment=event.deployment,
+                principal=event.principal,
+                model=event.model,
+                served_model=event.served_model,
+                components=_components(event.components),
+                network=event.network,
+                user_agent=event.user_agent,
+                session=event.session,
+                input_tokens=event.input_tokens,
+                output_tokens=event.output_tokens,
+                latency_s=event.latency_s,
+                ttft_s=event.ttft_s,
+                failed=_failed(event),
+                error_type=event.error_type[:64] if event.error_type else None,
+                refused=wording.reads_as_refusal(output) if output else None,
+                finish_reason=event.finish_reasons[0][:64] if event.finish_reasons else None,
+                style=styles.get(index),
+                prompt_chars=len(prompt) if prompt is not None else None,
+                prompt_hash=_keyed(_folded(prompt), key) if prompt else None,
+                prompt_template=_keyed(wording.skeleton(words[index]), key) if prompt else None,
+                prompt_simhash=nearby[index] if prompt else None,
+                temperature=event.temperature,
+                n=event.n,
+                top_logprobs=event.top_logprobs,
+                logprobs=event.logprobs,
+                logit_bias=event.logit_bias,
+                cost_usd=event.cost_usd,
+                prediction=event.prediction[:64] if event.prediction else None,
+                score=event.score,
+            )
+        )
+    return rows
+
+
+def output_text(event: InferenceEvent) -> str | None:
+    """All text of the first answer; `None` when the source delivered none."""
+    if event.output_messages is None:
+        return None
+    return "\n".join(message.content for message in event.output_messages if message.content)
+
+
+def prompt_text(event: InferenceEvent) -> str | None:
+    """The last message a person or program sent; `None` when the source delivered none."""
+    if not event.input_messages:
+        return None
+    for message in reversed(event.input_messages):
+        if message.role == "user":
+            return message.content
+    return event.input_messages[-1].content
+
+
+def _folded(prompt: str) -> bytes:
+    """A prompt without what differs between two ways of sending the same: case and white space."""
+    return b" ".join(prompt[:_MAX_TEXT_BYTES].casefold().encode("utf-8", "replace").split())
+
+
+def _words(prompt: str | None) -> list[bytes]:
+    """The first words of a prompt, case-folded."""
+    if not prompt:
+        return []
+    return prompt[:4_096].casefold().encode("utf-8", "replace").split()[:_MAX_PROMPT_WORDS]
+
+
+def _keyed(value: bytes, key: bytes) -> int:
+    digest = hashlib.blake2b(value, digest_size=8, key=key).digest()
+    return int(struct.unpack("<Q", digest)[0])
+
+
+def _components(components: Components | None) -> tuple[str | None, ...] | None:
+    if components is None:
+        return None
+    return tuple(getattr(components, name) for name in _COMPONENT_NAMES)
+
+
+def _failed(event: InferenceEvent) -> bool | None:
+    if event.error_type is not None:
+        return True
+    if event.http_status is not None:
+        return event.http_status >= 400  # noqa: PLR2004 - HTTP error classes
+    if event.output_messages is not None or event.finish_reasons is not None or event.prediction is not None:
+        return False
+    return None

@@ -1,0 +1,1 @@
+"""One file a detector, and the conformance suite over all of them."""
