@@ -1,0 +1,217 @@
+"""Latency and time to first token at equal tokens, model and load: a step, slower or faster.
+
+A longer answer is not a slower model, and a busy hour is not a tampered one. Each requested model
+gets a frozen baseline: an additive cost (fixed + per output token + per input token) slowed
+by load, fitted robustly, and the quantiles of what it leaves unexplained. Later calls become
+normal scores against those quantiles, and two one-sided CUSUMs per metric add them up.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import msgspec
+import numpy as np
+
+from detectors import alarms
+from detectors.arrivals import Arrivals, Loads
+from detectors.base import DEPLOYMENT, Detector, Metadata
+from detectors.timing import DEAD_ZONE, STREAMS, Baseline, Walk, fit
+from detectors.types import MAX_TIME_S, Detection, Evidence, Observation, Severity
+
+_WARM_UP = 500
+_MAX_MODELS = 12
+_MAX_WARMING = 2
+"""Warm-up rows are the bulk of the state; models beyond this wait until a seat is free."""
+
+_SEAT_PATIENCE = 1_000
+_FROZEN_PATIENCE = 100_000
+"""Observations of the deployment after which an unseen model gives its seat or its baseline to another."""
+
+_UNKNOWN = -1.0
+_MAX_TOKENS = 10_000_000
+_MAX_LATENCY_S = 86_400.0
+_HIGH_STEP = math.log(2.0)
+
+
+class Profile(msgspec.Struct, kw_only=True):
+    """One requested model: rows of a warm-up (latency_s, ttft_s, input, output, three loads), then baselines.
+
+    An unknown entry of a row is -1.
+    """
+
+    rows: np.ndarray | None
+    filled: int = 0
+    last_seen: int = 0
+    latency: Baseline | None = None
+    ttft: Baseline | None = None
+
+
+class LatencyShift(Detector):
+    """Two-sided CUSUM of normal scores of latency at equal tokens, model and load."""
+
+    metadata: ClassVar[Metadata] = Metadata(
+        version=1,
+        title="Latency step at equal load",
+        scope=DEPLOYMENT,
+        severity=Severity.HIGH,
+        sees="A lasting step of latency or time to first token that tokens, requested model and load do not explain.",
+        requires=("latency_s", "output_tokens"),
+        warm_up=_WARM_UP,
+        score_unit="standard deviations, summed above a slack",
+        atlas=("AML.T0029", "AML.T0034"),
+        owasp=("LLM10:2025", "LLM03:2025"),
+        causes=(
+            "Slower: a proxy, logger or guardrail was put into the serving path (inspection or interception).",
+            "Slower: the model, its quantization, its hardware or its region was changed.",
+            "Slower: prompts crafted to be expensive, or a neighbor that takes the accelerator's time.",
+            "Faster: a smaller or more quantized model answers under the same name.",
+            "Faster: answers come from a cache or a short-circuited path, safety checks were removed.",
+        ),
+        false_positives=(
+            "A planned change of hardware, batching, region or serving engine.",
+            "Prompt caching that starts to hit (faster first token) or stops to hit (slower).",
+            "A provider's time of day when the baseline was learned within minutes.",
+        ),
+        known_gaps=(
+            "Steps below 4 % are ignored by design.",
+            "Load is what this deployment's own arrivals show; a shared accelerator may be busy with others.",
+            "Where load visibly slows calls, steps that load could explain (10 to 20 %) are found late or not at all.",
+            "Beyond the baseline's load, slowness in proportion to the extra load is taken as explained.",
+            "Cached input tokens and batch neighbors are not in an observation.",
+            "At most 12 requested models per deployment; others are not judged.",
+            "Calls with far more tokens than those of the baseline are not judged.",
+            "A change that was in place during the warm-up is part of the baseline.",
+        ),
+        runbook=(
+            "Compare the onset with deployments, configuration changes and the provider's status page.",
+            "Look for a finding of served_model_change or output_drift on this deployment since the onset.",
+            "Call the model directly, past gateways, with a fixed prompt and compare latency and answer.",
+            "Trace one slow call hop by hop; list what was inserted into the path (proxy, guardrail, logger).",
+            "If the change was planned, approve it and learn a new baseline.",
+        ),
+        references=(
+            "Page, Continuous inspection schemes (1954)",
+            "Siegmund, Sequential Analysis: Tests and Confidence Intervals (1985)",
+            "Newey and West, A simple positive semi-definite covariance matrix (1987)",
+        ),
+    )
+
+    pace: alarms.Pace = msgspec.field(default_factory=alarms.Pace)
+    profiles: dict[str, Profile] = msgspec.field(default_factory=dict)
+    count: int = 0
+    now_s: float = 0.0
+    arrivals: Arrivals = msgspec.field(default_factory=Arrivals)
+
+    def update(self, observation: Observation) -> Detection | None:
+        """Learn one call's timing."""
+        self.count += 1
+        if 0.0 <= observation.time_s <= MAX_TIME_S:
+            self.now_s = observation.time_s
+        loads = self.arrivals.see(self.now_s)
+        latency_s, ttft_s = _seconds(observation.latency_s), _seconds(observation.ttft_s)
+        if observation.failed or (latency_s is None and ttft_s is None):
+            return None
+        self.pace.see(self.now_s)
+        profile = self._profile((observation.model or "")[:128])
+        if profile is None:
+            return None
+        inputs, outputs = _tokens(observation.input_tokens), _tokens(observation.output_tokens)
+        if profile.rows is not None:
+            row = (latency_s, ttft_s, inputs, outputs, *loads)
+            profile.rows[profile.filled] = [_UNKNOWN if value is None else value for value in row]
+            profile.filled += 1
+            if profile.filled == _WARM_UP:
+                rows = np.where(profile.rows >= 0.0, profile.rows, np.nan).astype(float)
+                profile.latency = fit(rows[:, 0], rows[:, 2], rows[:, 3], rows[:, 4:])
+                profile.ttft = fit(rows[:, 1], rows[:, 2], np.full(len(rows), np.nan), rows[:, 4:])
+                profile.rows = None
+            return None
+        found = self._judge(profile.latency, "latency", latency_s, (inputs, outputs, loads), observation.model)
+        first = self._judge(profile.ttft, "time to first token", ttft_s, (inputs, None, loads), observation.model)
+        return found or first
+
+    def _profile(self, model: str) -> Profile | None:
+        """The profile of a requested model, or `None` while there is no room for one more."""
+        profile = self.profiles.get(model)
+        if profile is not None:
+            profile.last_seen = self.count
+            return profile
+        warming = {name: seat for name, seat in self.profiles.items() if seat.rows is not None}
+        crowded = [(warming, _MAX_WARMING, _SEAT_PATIENCE), (self.profiles, _MAX_MODELS, _FROZEN_PATIENCE)]
+        for seats, room, patience in crowded:
+            if len(seats) >= room:
+                idle = min(seats, key=lambda name: seats[name].last_seen)
+                if self.count - seats[idle].last_seen < patience:
+                    return None
+                del self.profiles[idle]
+        profile = Profile(rows=np.zeros((_WARM_UP, 7), dtype=np.float32), last_seen=self.count)
+        self.profiles[model] = profile
+        return profile
+
+    def _judge(
+        self,
+        baseline: Baseline | None,
+        metric: str,
+        observed_s: float | None,
+        conditions: tuple[float | None, float | None, Loads],
+        model: str | None,
+    ) -> Detection | None:
+        """Walk one metric on; a detection where a walk passes its limit."""
+        if baseline is None or observed_s is None:
+            return None
+        inputs, outputs, loads = conditions
+        idle_s = baseline.idle_s(inputs, outputs)
+        if idle_s is None:
+            return None
+        if not baseline.walk(idle_s, observed_s, loads, self.now_s):
+            return None
+        found = None
+        for walk in (baseline.up, baseline.down):
+            slower = walk is baseline.up
+            limit = max(self._limit(baseline.slack_up if slower else baseline.slack_down), baseline.least_limit)
+            if walk.level >= limit:
+                found = _detection(metric, model, walk, limit, slower=slower) or found
+                walk.level = 0.0
+        return found
+
+    def _limit(self, slack: float) -> float:
+        arl = alarms.average_run_length(self.share, self.pace.per_day)
+        return alarms.cusum_limit(alarms.bonferroni(arl, STREAMS), slack)
+
+
+def _seconds(value: float | None) -> float | None:
+    """A duration a call can have, else `None`: zero is a missing measurement."""
+    return value if value is not None and 0.0 < value <= _MAX_LATENCY_S else None
+
+
+def _tokens(value: int | None) -> float | None:
+    return float(value) if value is not None and 0 <= value <= _MAX_TOKENS else None
+
+
+def _detection(metric: str, model: str | None, walk: Walk, limit: float, *, slower: bool) -> Detection | None:
+    """What a walk past its limit means; nothing when the median call since onset does not show the step."""
+    step = sorted(walk.recent)[len(walk.recent) // 2]
+    if (step if slower else -step) < 0.5 * DEAD_ZONE:
+        return None
+    expected_s = walk.expected_s / walk.seen
+    change_s = expected_s * math.expm1(step)
+    severity = Severity.LOW
+    if slower:
+        severity = Severity.HIGH if step >= _HIGH_STEP else Severity.MEDIUM
+    verb, meaning = ("rose", "") if slower else ("fell", "; a smaller model, a cache or a skipped step may answer")
+    named = f" of {model[:128]}" if model else ""
+    return Detection(
+        summary=f"{metric.capitalize()}{named} at equal tokens and load {verb} by {abs(change_s) * 1e3:.0f} ms "
+        f"({math.expm1(step):+.0%}) over the last {walk.seen} calls{meaning}.",
+        severity=severity,
+        score=walk.level,
+        threshold=limit,
+        onset_s=walk.since_s,
+        evidence=(
+            Evidence(name=metric, observed=expected_s + change_s, expected=expected_s, unit="s"),
+            Evidence(name="step", observed=math.expm1(step) * 100.0, expected=0.0, unit="%"),
+            Evidence(name="calls since onset", observed=float(walk.seen), unit="calls"),
+        ),
+    )
