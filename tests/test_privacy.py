@@ -1,0 +1,116 @@
+"""Identities become pseudonyms, texts become what the content mode allows."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from detectors.types import Components, Document, InferenceEvent, Message, ToolCall
+from streams.privacy import ContentMode, Privacy, Pseudonymizer
+
+KEY = b"k" * 32
+EMAIL = "bob@example.com"
+
+EVENT = InferenceEvent(
+    deployment="chat",
+    model="gpt-4o",
+    principal="user-7",
+    network="203.0.113.9",
+    user_agent="curl/8.5",
+    session="s-1",
+    system=f"you serve {EMAIL}",
+    input_messages=(Message(role="user", content=f"mail {EMAIL}", name=EMAIL),),
+    output_messages=(
+        Message(role="assistant", content=None, tool_calls=(ToolCall(name="send", arguments=f'{{"to":"{EMAIL}"}}'),)),
+    ),
+    documents=(Document(document_id="d1", source=f"mailto:{EMAIL}", content=f"by {EMAIL}", score=0.5),),
+    error_type=f"no such user {EMAIL}",
+    prediction=EMAIL,
+    features={"contact": EMAIL, "age": 41.0, "member": True, "gone": None},
+    input_tokens=7,
+    components=Components(tool_list="sha256:00"),
+)
+
+
+def test_the_same_value_has_the_same_pseudonym() -> None:
+    one, other = Pseudonymizer(KEY), Pseudonymizer(KEY)
+    assert one.pseudonym("principal", "user-7") == other.pseudonym("principal", "user-7")
+
+
+def test_another_key_gives_another_pseudonym() -> None:
+    assert Pseudonymizer(KEY).pseudonym("principal", "a") != Pseudonymizer(b"x" * 32).pseudonym("principal", "a")
+
+
+def test_the_same_text_in_another_field_gives_an_unrelated_pseudonym() -> None:
+    pseudonym = Pseudonymizer(KEY).pseudonym
+    assert pseudonym("principal", "a").split("_")[1] != pseudonym("session", "a").split("_")[1]
+
+
+def test_a_pseudonym_is_short_printable_and_says_its_kind() -> None:
+    kind, digest = Pseudonymizer(KEY).pseudonym("principal", "user-7").split("_")
+    assert kind == "p"
+    assert len(bytes.fromhex(digest)) == 16
+
+
+def test_an_empty_key_is_refused_and_a_long_one_is_used_whole() -> None:
+    with pytest.raises(ValueError, match="empty"):
+        Pseudonymizer(b"")
+    long = b"k" * 100
+    assert Pseudonymizer(long).pseudonym("principal", "a") != Pseudonymizer(long + b"x").pseudonym("principal", "a")
+
+
+def test_a_pseudonym_that_fell_out_of_the_cache_is_the_same_again() -> None:
+    pseudonymizer = Pseudonymizer(KEY, cached=2)
+    before = pseudonymizer.pseudonym("principal", "a")
+    for value in "bcdef":
+        pseudonymizer.pseudonym("principal", value)
+    assert pseudonymizer.pseudonym("principal", "a") == before
+
+
+@pytest.mark.parametrize("mode", list(ContentMode))
+def test_no_mode_stores_who_called(mode: ContentMode) -> None:
+    event = Privacy(KEY, mode).apply(EVENT)
+    stored = msgspec.json.encode(event)
+    for value in ("user-7", "203.0.113.9", "curl/8.5", '"s-1"'):
+        assert value.encode() not in stored
+    assert len({event.principal, event.network, event.user_agent, event.session}) == 4
+
+
+def test_unknown_identities_stay_unknown() -> None:
+    event = Privacy(KEY).identities(InferenceEvent(deployment="d", network=""))
+    assert (event.principal, event.network, event.user_agent, event.session) == (None, None, None, None)
+
+
+def test_the_default_redacts_every_text_of_an_event() -> None:
+    event = Privacy(KEY).text(EVENT)
+    assert EMAIL.encode() not in msgspec.json.encode(event)
+    assert event.input_messages == (Message(role="user", content="mail [email]", name="[email]"),)
+    assert event.output_messages is not None
+    assert event.output_messages[0].tool_calls == (ToolCall(name="send", arguments='{"to":"[email]"}'),)
+    assert event.documents == (Document(document_id="d1", source="mailto:[email]", content="by [email]", score=0.5),)
+    assert event.features == {"contact": "[email]", "age": 41.0, "member": True, "gone": None}
+    assert (event.system, event.prediction) == ("you serve [email]", "[email]")
+    assert (event.model, event.input_tokens, event.components) == ("gpt-4o", 7, EVENT.components)
+
+
+def test_full_content_is_stored_as_it_came() -> None:
+    assert Privacy(KEY, ContentMode.FULL).text(EVENT) == EVENT
+
+
+def test_features_only_stores_no_text_and_keeps_numbers_and_labels() -> None:
+    event = Privacy(KEY, ContentMode.FEATURES).text(EVENT)
+    assert (event.input_messages, event.output_messages, event.system, event.documents) == (None, None, None, None)
+    assert event.features == {"contact": None, "age": 41.0, "member": True, "gone": None}
+    assert (event.error_type, event.prediction) == ("no such user [email]", "[email]")
+
+
+@pytest.mark.parametrize("mode", list(ContentMode))
+def test_both_steps_at_once_are_the_two_steps(mode: ContentMode) -> None:
+    privacy = Privacy(KEY, mode)
+    assert privacy.apply(EVENT) == privacy.text(privacy.identities(EVENT))
+
+
+def test_addresses_in_texts_go_by_the_setting() -> None:
+    event = InferenceEvent(deployment="d", system="host 192.168.1.20")
+    assert Privacy(KEY).text(event).system == "host 192.168.1.20"
+    assert Privacy(KEY, redact_ips=True).text(event).system == "host [ip]"
