@@ -1,0 +1,33 @@
+"""The pure parts as the settings make them: the same for a worker and for a replay."""
+
+from __future__ import annotations
+
+from detectors.alarms import Budget
+from detectors.bank import Bank
+from streams.keys import Keys
+from streams.pipeline import Pipeline
+from streams.privacy import ContentMode, Privacy
+from streams.settings import Settings
+
+
+def make_pipeline(settings: Settings, keys: Keys, topic_id: str) -> Pipeline:
+    """The pure half, the same for a worker and for a replay."""
+    mode = ContentMode(settings.content_mode)
+    return Pipeline(
+        topic_id=topic_id,
+        privacy=Privacy(keys.pseudonyms, mode, redact_ips=settings.redact_ips),
+        mode=mode,
+        hash_key=keys.hashes,
+        input_format=settings.input_format,
+        max_record_bytes=settings.max_record_bytes,
+    )
+
+
+def make_bank(settings: Settings, scope: str) -> Bank:
+    """A bank of all detectors of `scope` under the operator's alarm budget."""
+    budget = Budget(
+        per_day=settings.alarm_budget,
+        deployments=settings.expected_deployments,
+        principals=settings.expected_principals,
+    )
+    return Bank(scope, budget)

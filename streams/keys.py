@@ -1,0 +1,79 @@
+"""The installation's key, and the keys that are derived from it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import secrets
+from pathlib import Path
+
+import msgspec
+
+from streams.settings import Settings, SettingsError
+
+_log = logging.getLogger(__name__)
+
+_LEAST_KEY_CHARS = 32
+
+
+class Keys(msgspec.Struct, frozen=True, kw_only=True):
+    """One key a purpose, 32 bytes each: knowing one gives none of the others away."""
+
+    pseudonyms: bytes
+    hashes: bytes
+    snapshots: bytes
+
+
+def load_keys(settings: Settings) -> Keys:
+    """The keys of `settings`, or those of a key file that is made once next to the data, with a warning.
+
+    Raises `OSError` when the file cannot be read or made, `SettingsError` when it holds no key.
+    """
+    return derive(settings.key or _own_key(settings.data_dir / "key"))
+
+
+def derive(key: str) -> Keys:
+    """All keys from the installation's."""
+
+    def for_purpose(purpose: bytes) -> bytes:
+        root = hashlib.sha256(key.encode()).digest()
+        return hashlib.blake2b(b"", digest_size=32, key=root, person=purpose).digest()
+
+    return Keys(
+        pseudonyms=for_purpose(b"iw-pseudonyms"),
+        hashes=for_purpose(b"iw-hashes"),
+        snapshots=for_purpose(b"iw-snapshots"),
+    )
+
+
+def _read(path: Path) -> str:
+    """The key in a file; a file cut short by a crash must not become a key that anybody can guess."""
+    text = path.read_bytes().decode("ascii", "replace").strip()
+    if len(text) < _LEAST_KEY_CHARS:
+        raise SettingsError(
+            f"{path}: it holds no key of {_LEAST_KEY_CHARS} characters or more; restore it or delete it"
+        )
+    return text
+
+
+def _own_key(path: Path) -> str:
+    try:
+        return _read(path)
+    except FileNotFoundError:
+        pass
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = secrets.token_hex(32)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(made)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, path)
+        _log.warning("no key is set: made one in %s; back it up, pseudonyms cannot be linked without it", path)
+    except FileExistsError:
+        made = _read(path)
+    finally:
+        draft.unlink()
+    return made

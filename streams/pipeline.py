@@ -1,0 +1,246 @@
+"""Records to events, observations and dead letters: pure and total, the same for a worker and for `replay`.
+
+Every record becomes events, dead letters or a counted nothing; no input makes `Pipeline.process` raise.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from detectors import features
+from detectors.types import MAX_TIME_S, InferenceEvent, Observation
+from streams import codecs
+from streams.codecs import Decoded, Reject, UndecodableError
+from streams.codecs._checks import check
+from streams.dlq import WHOLE_RECORD, DeadLetter, Record, dead_letter
+from streams.privacy import ContentMode, Privacy
+from streams.redaction import Redactor
+
+MAX_AHEAD_S = 86_400.0
+"""An event that claims to be more than a day after its record has a broken clock: the record's time is used."""
+
+_ANY_JSON = frozenset({"application/json", "text/plain", "application/octet-stream", "text/json"})
+"""Content types that name no format of ours: as good as none."""
+
+
+class Codec(Protocol):
+    """One log format: a module of `streams.codecs`."""
+
+    FORMAT: str
+    CONTENT_TYPES: frozenset[str]
+
+    def decode(self, value: bytes) -> Decoded:
+        """Events in record order; raises `UndecodableError`."""
+
+    def sniff(self, value: bytes) -> bool:
+        """Whether the value is of this format and no other."""
+
+
+def discover_codecs() -> dict[str, Codec]:
+    """All codec modules by format name."""
+    found: dict[str, Codec] = {}
+    for module in sorted(pkgutil.iter_modules(codecs.__path__), key=lambda each: each.name):
+        if not module.name.startswith("_"):
+            codec: Codec = importlib.import_module(f"{codecs.__name__}.{module.name}")
+            found[codec.FORMAT] = codec
+    return found
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """An event as it goes to the store, with where it came from and what was observed of it."""
+
+    event: InferenceEvent
+    observation: Observation
+    topic: str
+    partition: int
+    offset: int
+    index: int
+    record_time_s: float
+
+
+class Processed(msgspec.Struct, frozen=True, kw_only=True):
+    """What a batch of records became. `ignored` counts parts of records that are no model calls."""
+
+    stored: list[Stored]
+    dead_letters: list[DeadLetter]
+    ignored: int
+
+
+class Pipeline:
+    """Decode, check, pseudonymize, observe, redact.
+
+    In that order, so that features see what was said and the store does not.
+    """
+
+    def __init__(
+        self,
+        *,
+        topic_id: str,
+        privacy: Privacy,
+        mode: ContentMode,
+        hash_key: bytes,
+        input_format: str = "auto",
+        max_record_bytes: int = 4_000_000,
+        codecs: Mapping[str, Codec] | None = None,
+    ) -> None:
+        """`input_format` is what a record without a telling content type is taken for; ``auto`` sniffs."""
+        self._topic_id = topic_id
+        self._privacy = privacy
+        self._hash_key = hash_key
+        self._max_record_bytes = max_record_bytes
+        self._codecs = discover_codecs() if codecs is None else codecs
+        self._by_content_type = {name: codec for codec in self._codecs.values() for name in codec.CONTENT_TYPES}
+        self._input_codec = self._codecs.get(input_format)
+        self._head = _heads(mode)
+
+    def process(self, records: Iterable[Record]) -> Processed:
+        """Events, observations and dead letters of `records`, in record order."""
+        dead: list[DeadLetter] = []
+        origins: list[tuple[Record, int]] = []
+        events: list[InferenceEvent] = []
+        ignored = 0
+        for record in records:
+            try:
+                decoded = self._decode(record)
+            except UndecodableError as error:
+                dead.append(self._dead_letter(record, str(error), WHOLE_RECORD))
+                continue
+            ignored += decoded.ignored
+            for index, item in enumerate(decoded.items):
+                event = self._admit(record, index, item)
+                if isinstance(event, Reject):
+                    dead.append(self._dead_letter(record, event.reason, index))
+                else:
+                    origins.append((record, index))
+                    events.append(event)
+        stored = []
+        for (record, index), event, observation in zip(origins, events, self._observe(events), strict=True):
+            kept = self._storable(event)
+            if observation is None or kept is None:
+                what = "features cannot be computed" if observation is None else "texts cannot be redacted"
+                dead.append(self._dead_letter(record, f"its {what}", index))
+                continue
+            stored.append(
+                Stored(
+                    event=kept,
+                    observation=observation,
+                    topic=record.topic,
+                    partition=record.partition,
+                    offset=record.offset,
+                    index=index,
+                    record_time_s=record.time_s,
+                )
+            )
+        return Processed(stored=stored, dead_letters=dead, ignored=ignored)
+
+    def _observe(self, events: list[InferenceEvent]) -> Sequence[Observation | None]:
+        """One observation an event; `None` for one whose content breaks the features, found by halving the batch."""
+        try:
+            return features.observe(events, self._hash_key)
+        except Exception:  # noqa: BLE001 - a defect there costs the event that shows it, never the ones around it
+            if len(events) == 1:
+                return [None]
+            half = len(events) // 2
+            return [*self._observe(events[:half]), *self._observe(events[half:])]
+
+    def _decode(self, record: Record) -> Decoded:
+        size = len(record.value)
+        if size > self._max_record_bytes:
+            raise UndecodableError(f"it has {size} bytes; more than {self._max_record_bytes} are not read")
+        if not record.value.strip():
+            raise UndecodableError("it is empty")
+        codec = self._codec(record)
+        try:
+            return codec.decode(record.value)
+        except UndecodableError as error:
+            raise UndecodableError(f"{codec.FORMAT}: {error}") from None
+        except Exception as error:  # noqa: BLE001 - a decoder's bug costs its record, never the ones behind it
+            raise UndecodableError(f"{codec.FORMAT}: the decoder failed with {type(error).__name__}") from None
+
+    def _codec(self, record: Record) -> Codec:
+        """By content type, else by setting, else by what the value unambiguously is."""
+        content_type = record.content_type
+        named = self._by_content_type.get(content_type)
+        if named is not None:
+            return named
+        if self._input_codec is not None:
+            return self._input_codec
+        claims = [codec for codec in self._codecs.values() if _claims(codec, record.value)]
+        if len(claims) == 1:
+            return claims[0]
+        tried = ", ".join(self._codecs)
+        header = f"content type {content_type!r} names no format" if content_type not in _ANY_JSON else ""
+        if not content_type:
+            header = "no content-type header"
+        found = f"it could be {' or '.join(codec.FORMAT for codec in claims)}" if claims else "it looks like none"
+        raise UndecodableError(f"{header or 'no telling content-type header'}; {found} of {tried}")
+
+    def _storable(self, event: InferenceEvent) -> InferenceEvent | None:
+        """What the store may see of an event; `None` for one whose texts break the redaction."""
+        try:
+            return self._privacy.text(event)
+        except Exception:  # noqa: BLE001 - as for the features
+            return None
+
+    def _admit(self, record: Record, index: int, item: InferenceEvent | Reject) -> InferenceEvent | Reject:
+        """A checked event with its identity, time and pseudonyms; what a decoder filled in wrongly is refused."""
+        try:
+            return self._identified(record, index, item)
+        except Exception as error:  # noqa: BLE001 - a decoder's bug costs its event, never the ones behind it
+            return Reject(f"its fields cannot be read: {type(error).__name__}")
+
+    def _identified(self, record: Record, index: int, item: InferenceEvent | Reject) -> InferenceEvent | Reject:
+        checked = item if isinstance(item, Reject) else check(item)
+        if isinstance(checked, Reject):
+            return checked
+        time_s = checked.time_s
+        if time_s is None or not 0.0 <= time_s <= min(MAX_TIME_S, record.time_s + MAX_AHEAD_S):
+            time_s = record.time_s
+        identified = msgspec.structs.replace(
+            checked,
+            event_id=f"{self._topic_id}:{record.partition}:{record.offset}:{index}",
+            time_s=time_s,
+        )
+        return self._privacy.identities(identified)
+
+    def _dead_letter(self, record: Record, reason: str, index: int) -> DeadLetter:
+        return dead_letter(record, self._topic_id, reason, index, self._head)
+
+
+def _claims(codec: Codec, value: bytes) -> bool:
+    try:
+        return codec.sniff(value)
+    except Exception:  # noqa: BLE001 - a sniffer's bug means: not mine
+        return False
+
+
+def _heads(mode: ContentMode) -> Callable[[str], str]:
+    """What of an undecodable record's first bytes may be shown under a content mode."""
+    if mode is ContentMode.FEATURES:
+        return lambda _text: ""
+    if mode is ContentMode.REDACTED:
+        return Redactor(ips=True).redact
+    return lambda text: text
+
+
+def by_partition(
+    observations: Sequence[Observation], subject_of: Callable[[Observation], str | None], partitions: int
+) -> dict[int, list[Observation]]:
+    """Observations packed by the partition of their subject; those without a subject are left out."""
+    packed: dict[int, list[Observation]] = {}
+    for observation in observations:
+        subject = subject_of(observation)
+        if subject is not None:
+            packed.setdefault(partition_of(subject, partitions), []).append(observation)
+    return packed
+
+
+def partition_of(subject: str, partitions: int) -> int:
+    """The partition that holds all traffic of a subject; CRC-32, so that every worker agrees."""
+    return zlib.crc32(subject.encode()) % partitions

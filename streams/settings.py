@@ -1,0 +1,248 @@
+"""Everything an operator can set, and the only reader of the environment."""
+
+from __future__ import annotations
+
+import math
+import pkgutil
+import stat
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from streams import codecs
+
+PREFIX = "INFERWATCH_"
+CONTENT_MODES = ("full", "redacted", "features")
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; the message is one line that names it and what is accepted."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How one process of inferwatch behaves.
+
+    `alarm_budget` is false alarms per day for the whole installation,
+    shared over `expected_deployments` and `expected_principals`. `batch_records` and `batch_wait_s`
+    bound a batch of Kafka records; `snapshot_interval_s` is how often detector state is saved and with
+    it how much is replayed after a crash. `session_timeout_s` is how long Kafka waits for a worker that
+    says nothing before its partitions go to another. `max_record_bytes` keeps one record from filling the
+    memory: larger ones are dead letters.
+    """
+
+    kafka_brokers: str = "127.0.0.1:9092"
+    topic_prefix: str = ""
+    partitions: int = 8
+    replication: int = 1
+    consumer_group: str = "inferwatch"
+    input_format: str = "auto"
+
+    clickhouse_url: str = "http://127.0.0.1:8123"
+    clickhouse_database: str = "inferwatch"
+    clickhouse_user: str | None = None
+    clickhouse_password: str | None = None
+    retention_days: int = 90
+
+    data_dir: Path = Path(".inferwatch")
+    key: str | None = None
+    content_mode: str = "redacted"
+    redact_ips: bool = False
+
+    alarm_budget: float = 2.0
+    expected_deployments: int = 10
+    expected_principals: int = 1_000
+
+    batch_records: int = 64
+    batch_wait_s: float = 0.25
+    snapshot_interval_s: float = 2.0
+    session_timeout_s: float = 15.0
+    max_record_bytes: int = 4_000_000
+    log_level: str = "INFO"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """The settings in ``INFERWATCH_*``; a name with ``_FILE`` behind it reads the value from that file.
+
+        Raises `SettingsError` for an unknown name, a value out of range or a file that cannot be read.
+        """
+        given: dict[str, Any] = {}
+        for name, text in environ.items():
+            if not name.startswith(PREFIX) or name.removesuffix("_FILE") in _ELSEWHERE:
+                continue
+            field = name.removeprefix(PREFIX).lower()
+            if field.endswith("_file") and field.removesuffix("_file") in _READERS:
+                field = field.removesuffix("_file")
+                text = _read_file(name, text)  # noqa: PLW2901 - from here on the content is the value
+            reader = _READERS.get(field)
+            if reader is None:
+                raise SettingsError(f"{name}: unknown setting; `inferwatch settings` lists them")
+            if field in given:
+                raise SettingsError(f"{name}: given twice, as a value and as a file")
+            try:
+                given[field] = reader(text)
+            except ValueError as error:
+                shown = "(hidden)" if field in SECRETS or "@" in text else repr(text[:80])
+                raise SettingsError(f"{name}: {shown} is not accepted; {error}") from None
+        return cls(**given)
+
+    def masked(self) -> dict[str, object]:
+        """All settings by environment name, secrets as ``(set)`` or ``(not set)``."""
+        rows: dict[str, object] = {}
+        for field in self.__struct_fields__:
+            value = getattr(self, field)
+            if field in SECRETS:
+                value = "(not set)" if value is None else "(set)"
+            elif field == "clickhouse_url":
+                value = _without_password(value)
+            rows[PREFIX + field.upper()] = str(value) if isinstance(value, Path) else value
+        return rows
+
+
+_MAX_PORT = 65_535
+_ADDRESSES = "http://host:port, https://host:port or chdb:///directory"
+SECRETS = frozenset({"clickhouse_password", "key"})
+_ELSEWHERE = frozenset({"INFERWATCH_ENGINE_PASSWORD", "INFERWATCH_TEST_CACHE"})
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise ValueError(f"a whole number from {low} to {high}")
+        return value
+
+    return read
+
+
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise ValueError(f"a number from {low:g} to {high:g}")
+        return value
+
+    return read
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"one of {', '.join(choices)}")
+        return text
+
+    return read
+
+
+def _switch(text: str) -> bool:
+    if text.lower() not in {"0", "1", "false", "true", "no", "yes"}:
+        raise ValueError("one of 0, 1, false, true, no, yes")
+    return text.lower() in {"1", "true", "yes"}
+
+
+def _word(text: str) -> str:
+    allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+    if not text or not set(text) <= allowed:
+        raise ValueError("letters, digits, dot, underscore and hyphen, at least one")
+    return text
+
+
+def _optional_word(text: str) -> str:
+    return _word(text) if text else ""
+
+
+def _input_format(text: str) -> str:
+    formats = [module.name for module in pkgutil.iter_modules(codecs.__path__) if not module.name.startswith("_")]
+    return _one_of("auto", *sorted(formats))(text)
+
+
+def _brokers(text: str) -> str:
+    for part in text.split(","):
+        host, _, port = part.strip().rpartition(":")
+        if not host or not (port.isdecimal() and 0 < int(port) <= _MAX_PORT):
+            raise ValueError("host:port, several separated by commas")
+    return text
+
+
+def _clickhouse_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        is_address = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        raise ValueError(_ADDRESSES) from None
+    if parts.scheme == "chdb" and parts.path:
+        return text
+    if not is_address:
+        raise ValueError(_ADDRESSES)
+    if parts.username is not None:
+        raise ValueError(
+            "no user or password in the address; set INFERWATCH_CLICKHOUSE_USER and INFERWATCH_CLICKHOUSE_PASSWORD "
+            "or ..._PASSWORD_FILE"
+        )
+    return text
+
+
+def _secret(text: str) -> str:
+    if not text.strip():
+        raise ValueError("it is empty")
+    return text.strip()
+
+
+def _key(text: str) -> str:
+    if len(text.strip()) < 32:  # noqa: PLR2004 - 128 bits as hex
+        raise ValueError("at least 32 characters")
+    return text.strip()
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return url.replace(f":{parts.password}@", ":***@") if parts.password else url
+
+
+def _read_file(name: str, path: str) -> str:
+    try:
+        file = Path(path)
+        mode = file.stat().st_mode
+        if mode & (stat.S_IRWXG | stat.S_IRWXO) and name.startswith(f"{PREFIX}KEY"):
+            raise SettingsError(f"{name}: {path} can be read by others; chmod 600 it")
+        return file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError(f"{name}: cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{name}: cannot read {path}: it is not UTF-8 text") from None
+
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    "kafka_brokers": _brokers,
+    "topic_prefix": _optional_word,
+    "partitions": _whole(1, 1_024),
+    "replication": _whole(1, 9),
+    "consumer_group": _word,
+    "input_format": _input_format,
+    "clickhouse_url": _clickhouse_url,
+    "clickhouse_database": _word,
+    "clickhouse_user": _secret,
+    "clickhouse_password": _secret,
+    "retention_days": _whole(1, 36_500),
+    "data_dir": Path,
+    "key": _key,
+    "content_mode": _one_of(*CONTENT_MODES),
+    "redact_ips": _switch,
+    "alarm_budget": _number(0.001, 10_000),
+    "expected_deployments": _whole(1, 1_000_000),
+    "expected_principals": _whole(1, 1_000_000_000),
+    "batch_records": _whole(1, 4_096),
+    "batch_wait_s": _number(0.01, 60),
+    "snapshot_interval_s": _number(0.1, 600),
+    "session_timeout_s": _number(6, 300),
+    "max_record_bytes": _whole(1_000, 1_000_000_000),
+    "log_level": _one_of("DEBUG", "INFO", "WARNING", "ERROR"),
+}

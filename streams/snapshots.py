@@ -1,0 +1,79 @@
+"""A signed, versioned envelope around one subject's detector state.
+
+Layout: ``IWS1``, 8 bytes of key id, 32 bytes of HMAC-SHA256 over all that follows, then msgpack of
+`_Body`. Nothing behind the signature is parsed before it is verified: restoring state runs an unpickler,
+and a flipped bit in a pickle mostly loads without an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+
+import msgspec
+
+_MAGIC = b"IWS1"
+_KEY_ID_BYTES = 8
+_MAC_BYTES = 32
+
+
+class SnapshotRefusedError(Exception):
+    """The envelope is not one to trust here; the message says why, for the finding about a cold start."""
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose state it is, where it was learned (the topic and partition of its observations) and how far."""
+
+    topic_id: str
+    topic: str
+    partition: int
+    scope: str
+    subject: str
+    next_offset: int
+
+
+class _Body(msgspec.Struct, frozen=True, kw_only=True):
+    origin: Origin
+    libraries: dict[str, str]
+    state: bytes
+
+
+def key_id(key: bytes) -> bytes:
+    """A public name for a key, so that rotation can tell which one signed."""
+    return hashlib.blake2b(key, digest_size=_KEY_ID_BYTES, person=b"inferwatch-keyid").digest()
+
+
+def seal(origin: Origin, state: bytes, libraries: Mapping[str, str], key: bytes) -> bytes:
+    """The envelope of `state`, signed with `key`; `libraries` are the versions that wrote it."""
+    body = msgspec.msgpack.encode(_Body(origin=origin, libraries=dict(libraries), state=state))
+    return _MAGIC + key_id(key) + hmac.digest(key, body, "sha256") + body
+
+
+def unseal(envelope: bytes, origin: Origin, libraries: Mapping[str, str], keys: tuple[bytes, ...]) -> bytes:
+    """The state inside, once it is proven to be `origin`'s and written by the same `libraries`.
+
+    `keys` are all accepted keys. Raises `SnapshotRefusedError`.
+    """
+    start = len(_MAGIC) + _KEY_ID_BYTES
+    if len(envelope) < start + _MAC_BYTES or not envelope.startswith(_MAGIC):
+        raise SnapshotRefusedError("it is truncated or of another format")
+    signer = envelope[len(_MAGIC) : start]
+    key = next((each for each in keys if hmac.compare_digest(key_id(each), signer)), None)
+    if key is None:
+        raise SnapshotRefusedError("it was signed with a key that is not accepted here")
+    mac, body = envelope[start : start + _MAC_BYTES], envelope[start + _MAC_BYTES :]
+    if not hmac.compare_digest(hmac.digest(key, body, "sha256"), mac):
+        raise SnapshotRefusedError("its signature does not match its content")
+    try:
+        content = msgspec.msgpack.decode(body, type=_Body)
+    except msgspec.MsgspecError:
+        raise SnapshotRefusedError("it has another layout than this release writes") from None
+    if content.origin != origin:
+        raise SnapshotRefusedError("it belongs to another subject, partition or offset")
+    if content.libraries != dict(libraries):
+        changed = sorted(
+            name for name in {*content.libraries, *libraries} if content.libraries.get(name) != libraries.get(name)
+        )
+        raise SnapshotRefusedError(f"it was written by other versions of {', '.join(changed)}")
+    return content.state
