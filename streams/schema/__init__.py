@@ -1,0 +1,1 @@
+"""Numbered DDL, never edited after release."""
