@@ -1,0 +1,179 @@
+"""The composition root: settings become a Faust app with its agents. Only here are the parts named."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import faust
+from aiokafka.errors import KafkaError
+from faust.exceptions import FaustError
+
+from detectors.base import DEPLOYMENT, PRINCIPAL
+from streams import topics
+from streams.agents import Handler, Ingest, Triage, Watch, consume, keep
+from streams.clickhouse import Store
+from streams.composing import make_bank, make_pipeline
+from streams.keys import load_keys
+from streams.settings import Settings
+from streams.sinks import DeadLetters, Message, Sender, Writer
+from streams.topics import BrokerError, Topic
+
+ROLES = ("ingest", "watch-deployments", "watch-principals", "triage")
+"""What a worker may do; one process may do all of it."""
+
+_BUFFERED_EVENTS = 128
+_PRODUCER_TIMEOUT_S = 30.0
+
+
+def libraries() -> dict[str, str]:
+    """The versions that decide what saved state means."""
+    return {name: importlib.metadata.version(name) for name in ("river", "numpy", "msgspec")} | {
+        "python": f"{sys.version_info.major}.{sys.version_info.minor}"
+    }
+
+
+class _Outlet:
+    """Faust's producer."""
+
+    def __init__(self, app: faust.App) -> None:
+        self._app = app
+
+    async def send(self, topic: str, message: Message) -> None:
+        try:
+            producer = await self._app.maybe_start_producer()
+            await producer.send_and_wait(
+                topic, message.key, message.value, message.partition, None, list(message.headers)
+            )
+        except (KafkaError, FaustError) as error:
+            raise BrokerError(f"Kafka: {type(error).__name__} while sending to {topic}") from error
+
+
+class Worker:
+    """A Faust app with the agents of some roles."""
+
+    def __init__(self, settings: Settings, roles: Iterable[str] = ROLES) -> None:
+        """Connect, check that topics and schema are there, and register the agents.
+
+        Raises `BrokerError`, `StoreError`.
+        """
+        self._settings = settings
+        self._found = _existing_topics(settings)
+        self._keys = load_keys(settings)
+        self.app = _faust_app(settings)
+        self._outlet = _Outlet(self.app)
+        makers: dict[str, Callable[[], tuple[Topic, Handler]]] = {
+            "ingest": self._ingest,
+            "watch-deployments": lambda: self._watch(DEPLOYMENT, topics.BY_DEPLOYMENT),
+            "watch-principals": lambda: self._watch(PRINCIPAL, topics.BY_PRINCIPAL),
+            "triage": self._triage,
+        }
+        for role in roles:
+            topic, handler = makers[role]()
+            self._register(role, topic, handler)
+
+    def run(self) -> None:
+        """Work until SIGTERM or SIGINT; the process ends with the worker's exit status."""
+        faust.Worker(
+            self.app,
+            loglevel=self._settings.log_level,
+            redirect_stdouts=False,
+            override_logging=False,
+            quiet=True,
+        ).execute_from_commandline()
+
+    def _register(self, role: str, topic: Topic, handler: Handler) -> None:
+        source = self.app.topic(
+            topic.name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+        )
+
+        async def agent(stream: Any) -> None:
+            settings = self._settings
+            generation = lambda: int(self.app.consumer_generation_id)  # noqa: E731 - read at each batch
+            await consume(stream, handler, generation, settings.batch_records, settings.batch_wait_s)
+
+        self.app.agent(source, concurrency=1, name=role)(agent)
+
+    def _ingest(self) -> tuple[Topic, Handler]:
+        source = self._found[topics.INFERENCE_LOGS]
+        pipeline = make_pipeline(self._settings, self._keys, source.topic_id)
+        writer = self._writer()
+        keyings = [
+            (self._sender(topics.BY_DEPLOYMENT), lambda observation: observation.deployment),
+            (self._sender(topics.BY_PRINCIPAL), lambda observation: observation.principal),
+        ]
+        return source, Ingest(pipeline, writer, self._dead_letters(writer), keyings)
+
+    def _watch(self, scope: str, name: str) -> tuple[Topic, Handler]:
+        source = self._found[name]
+        writer = self._writer()
+        watch = Watch(
+            bank=make_bank(self._settings, scope),
+            writer=writer,
+            findings=self._sender(topics.FINDINGS),
+            dead_letters=self._dead_letters(writer),
+            source=source,
+            snapshot_key=self._keys.snapshots,
+            libraries=libraries(),
+            snapshot_interval_s=self._settings.snapshot_interval_s,
+        )
+
+        async def save() -> None:
+            await keep(watch.save_regularly)
+
+        async def forget(*_: Any, **_partitions: Any) -> None:
+            watch.forget()
+
+        self.app.task()(save)
+        self.app.on_partitions_revoked.connect(forget, weak=False)
+        self.app.on_partitions_assigned.connect(forget, weak=False)
+        return source, watch
+
+    def _triage(self) -> tuple[Topic, Handler]:
+        writer = self._writer()
+        source = self._found[topics.FINDINGS]
+        return source, Triage(writer, self._dead_letters(writer), source)
+
+    def _writer(self) -> Writer:
+        return Writer(Store.connect(self._settings))
+
+    def _sender(self, name: str) -> Sender:
+        return Sender(self._outlet, self._found[name])
+
+    def _dead_letters(self, writer: Writer) -> DeadLetters:
+        return DeadLetters(writer, self._sender(topics.DEAD_LETTERS))
+
+
+def _existing_topics(settings: Settings) -> dict[str, Topic]:
+    found = topics.describe(settings)
+    missing = [topics.full_name(settings, topic) for topic in topics.ALL if topic not in found]
+    if missing:
+        raise BrokerError(f"topics are missing: {', '.join(missing)}; run `inferwatch topics create`")
+    return found
+
+
+def _faust_app(settings: Settings) -> faust.App:
+    """Faust as FAUST-safe as its settings go: raw bytes, nothing declared, nothing acked for us, no web pages."""
+    return faust.App(
+        settings.consumer_group,
+        broker=[f"kafka://{broker.strip()}" for broker in settings.kafka_brokers.split(",")],
+        autodiscover=False,
+        broker_commit_interval=1.0,
+        broker_heartbeat_interval=settings.session_timeout_s / 5,
+        broker_session_timeout=settings.session_timeout_s,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=max(settings.max_record_bytes + 100_000, 1_048_576),
+        datadir=str(settings.data_dir / "faust"),
+        key_serializer="raw",
+        producer_acks=-1,
+        producer_max_request_size=settings.max_record_bytes + 200_000,
+        producer_request_timeout=_PRODUCER_TIMEOUT_S,
+        stream_buffer_maxsize=_BUFFERED_EVENTS,
+        stream_wait_empty=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        value_serializer="raw",
+        web_enabled=False,
+    )

@@ -1,0 +1,118 @@
+"""The Kafka topics, by name and size, and the verbs that make and look at them (kafka-python)."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from kafka.admin import KafkaAdminClient
+from kafka.errors import KafkaError, TopicAlreadyExistsError
+
+from streams.settings import Settings
+
+INFERENCE_LOGS = "inference-logs"
+BY_DEPLOYMENT = "observations-by-deployment"
+BY_PRINCIPAL = "observations-by-principal"
+FINDINGS = "findings"
+DEAD_LETTERS = "dead-letters"
+ALL = (INFERENCE_LOGS, BY_DEPLOYMENT, BY_PRINCIPAL, FINDINGS, DEAD_LETTERS)
+
+MAX_MESSAGE_BYTES = 1_000_000
+"""What our own producers keep a message under: Kafka's default limit of a topic."""
+
+_BOOTSTRAP_MS = 5_000
+_TIMEOUT_MS = 10_000
+
+
+class BrokerError(Exception):
+    """Not now: Kafka did not answer or refused. The message is one line that says what to do."""
+
+
+class Topic(msgspec.Struct, frozen=True):
+    """A topic as it is on the broker.
+
+    `topic_id` is the broker's UUID as 32 hex digits: a topic that was deleted and made again has another, and
+    with it its offsets mean other records.
+    """
+
+    name: str
+    partitions: int
+    topic_id: str
+
+
+def full_name(settings: Settings, topic: str) -> str:
+    """The name on the broker, with the installation's prefix."""
+    return settings.topic_prefix + topic
+
+
+def describe(settings: Settings) -> dict[str, Topic]:
+    """Our topics that exist, by their short names. Raises `BrokerError`."""
+    with _admin(settings) as admin:
+        found: list[dict[str, Any]] = admin.describe_topics()
+    by_name = {each["name"]: each for each in found if not each.get("error_code")}
+    topics = {}
+    for topic in ALL:
+        name = full_name(settings, topic)
+        if name in by_name:
+            topic_id = uuid.UUID(str(by_name[name].get("topic_id") or uuid.UUID(int=0)))
+            topics[topic] = Topic(name, len(by_name[name]["partitions"]), topic_id.hex)
+    return topics
+
+
+def create(settings: Settings) -> list[Topic]:
+    """Create the topics that are missing and say which. Raises `BrokerError`."""
+    existing = describe(settings)
+    missing = {
+        full_name(settings, topic): {
+            "num_partitions": settings.partitions,
+            "replication_factor": settings.replication,
+            "configs": _configuration(settings, topic),
+        }
+        for topic in ALL
+        if topic not in existing
+    }
+    if missing:
+        with _admin(settings) as admin, contextlib.suppress(TopicAlreadyExistsError):
+            admin.create_topics(missing, wait_for_metadata=True)
+    return [topic for name, topic in describe(settings).items() if name not in existing]
+
+
+def _configuration(settings: Settings, topic: str) -> dict[str, str]:
+    if topic == INFERENCE_LOGS:
+        # The broker's clock, not the sender's: retention and the check of event times go by it.
+        return {
+            "max.message.bytes": str(settings.max_record_bytes + 100_000),
+            "message.timestamp.type": "LogAppendTime",
+        }
+    if topic == DEAD_LETTERS:
+        return {"max.message.bytes": str(settings.max_record_bytes + 100_000)}
+    return {}
+
+
+@contextlib.contextmanager
+def _admin(settings: Settings) -> Iterator[KafkaAdminClient]:
+    try:
+        admin = KafkaAdminClient(
+            bootstrap_servers=settings.kafka_brokers.split(","),
+            bootstrap_timeout_ms=_BOOTSTRAP_MS,
+            request_timeout_ms=_TIMEOUT_MS,
+            client_id="inferwatch",
+        )
+    except (KafkaError, OSError) as error:
+        raise _unreachable(settings, error) from error
+    try:
+        yield admin
+    except (KafkaError, OSError) as error:
+        raise _unreachable(settings, error) from error
+    finally:
+        admin.close()
+
+
+def _unreachable(settings: Settings, error: Exception) -> BrokerError:
+    return BrokerError(
+        f"Kafka at {settings.kafka_brokers}: {type(error).__name__}; "
+        "check that it runs and that INFERWATCH_KAFKA_BROKERS is right"
+    )

@@ -1,0 +1,1 @@
+"""Tests against a real Apache Kafka and a real listening ClickHouse."""

@@ -1,0 +1,80 @@
+"""The servers, started once when the first test asks, and a place of its own in them for every test."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, TypeVar
+
+import clickhouse_connect
+import pytest
+
+from tests.integration.apache_kafka import KafkaServer
+from tests.integration.clickhouse_server import ClickHouseServer
+from tests.integration.pinned import UnavailableError
+from tests.integration.servers import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import LeaveOut
+
+AnyServer = TypeVar("AnyServer", bound=Server)
+
+SERVERS = ("kafka", "clickhouse")
+"""The fixtures that are servers."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a server, so that ``-m "not integration"`` is the quick run."""
+    for item in items:
+        if isinstance(item, pytest.Function) and not set(SERVERS).isdisjoint(item.fixturenames):
+            item.add_marker("integration")
+
+
+def served(server: AnyServer, leave_out_integration: LeaveOut) -> Iterator[AnyServer]:
+    """Start it, lend it, stop it; where the machine cannot, leave the tests out."""
+    try:
+        server.start()
+    except UnavailableError as error:
+        leave_out_integration(f"{server.name}: {error}")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory, leave_out_integration: LeaveOut) -> Iterator[KafkaServer]:
+    """Apache Kafka, shared by the whole run."""
+    yield from served(KafkaServer(tmp_path_factory.mktemp("kafka")), leave_out_integration)
+
+
+@pytest.fixture(scope="session")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory, leave_out_integration: LeaveOut) -> Iterator[ClickHouseServer]:
+    """A listening ClickHouse, shared by the whole run."""
+    yield from served(ClickHouseServer(tmp_path_factory.mktemp("clickhouse")), leave_out_integration)
+
+
+@pytest.fixture(autouse=True)
+def _servers_survive_the_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test may kill or freeze a server and fail before it brings it back: the next one must not pay for it."""
+    servers = [request.getfixturevalue(name) for name in SERVERS if name in request.fixturenames]
+    yield
+    for server in servers:
+        server.revive()
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """Begins the topic and group names of one test."""
+    return f"test-{uuid.uuid4().hex[:12]}-"
+
+
+@pytest.fixture
+def database(clickhouse: ClickHouseServer) -> Iterator[str]:
+    """An empty ClickHouse database that is dropped after the test."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with clickhouse_connect.get_client(dsn=clickhouse.url) as client:
+        client.command(f"CREATE DATABASE {name}")
+    yield name
+    clickhouse.revive()
+    with clickhouse_connect.get_client(dsn=clickhouse.url) as client:
+        client.command(f"DROP DATABASE {name}")
