@@ -1,0 +1,292 @@
+"""`inferwatch demo`: the whole product on one machine, with an incident to find.
+
+1. Start the embedded broker and engine, then a worker as a process of its own.
+2. Send traffic with a planted incident, at a pace the eye can follow.
+3. Show findings as they become visible in ClickHouse, the way every other reader sees them.
+4. When all is stored and the detectors are at rest, say what was found and how soon.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import signal
+import sys
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from detectors.base import PRINCIPAL
+from detectors.types import Finding, InferenceEvent, Severity
+from streams import show, topics
+from streams.addressing import DEMO
+from streams.asking import Filter, list_findings
+from streams.clickhouse import Store, migrate
+from streams.keys import load_keys
+from streams.local import Child, LocalStack, LocalStackError, engine_environment, stack_addresses
+from streams.privacy import Pseudonymizer
+from streams.producer import CONTENT_TYPE, RecordProducer
+from streams.recorded import recorded
+from streams.settings import PREFIX, Settings
+from streams.topics import BrokerError
+from streams.traffic import Planted, Traffic, encode, synthetic
+
+_PER_RECORD = 50
+_EVENTS_PER_S = 700.0
+_REST_S = 6.0
+_GIVE_UP_S = 300.0
+_POLL_S = 0.25
+_STOP_S = 10.0
+_PARTITIONS = 4
+_MARKER = "made-by-inferwatch-demo"
+_EVERYTHING = Filter(severity=Severity.INFO, detector="", deployment="", since_s=365 * 86_400.0, limit=10_000)
+_STATE = """
+SELECT (SELECT count() FROM inference_events) AS events, (SELECT count() FROM dead_letters) AS dead,
+       (SELECT max(saved_at) FROM detector_snapshots) AS saved
+"""
+_NEXT = {
+    "findings --severity high": "what was found, from the database that is left",
+    "detectors show extraction": "what one detector sees, and what to do when it speaks",
+    "demo --keep": "the same, staying up for a second terminal",
+}
+
+
+def run(settings: Settings, *, source: Path | None, seed: int, events: int, keep: bool) -> int:
+    """Play the demo and return the exit status: 0 when every planted part was found.
+
+    Raises `LocalStackError`, `TrafficError`, `BrokerError`, `StoreError`.
+    """
+    began_s = time.monotonic()
+    console = Console()
+    logging.getLogger("streams.keys").setLevel(logging.ERROR)  # the demo's own key is made and thrown away
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    with console.status("making traffic"):
+        now_s = time.time()
+        traffic = recorded(source, seed, now_s, events) if source else synthetic(seed, now_s, events)
+    console.print(traffic.description, style="dim", markup=False)
+    with _running(settings, _fresh(settings.data_dir / DEMO)) as (here, check):
+        console.print(f"broker, engine and worker started after {time.monotonic() - began_s:.1f} s", style="dim")
+        play = _Play(here, traffic, began_s)
+        play.watch(console, check)
+        play.summarize(console)
+        if keep:
+            console.print("\nstays up until Ctrl-C; try `inferwatch findings --follow` in a second terminal")
+            while True:
+                check()
+                time.sleep(_POLL_S)
+    return 0 if all(play.sightings(planted) for planted in traffic.planted) else 1
+
+
+def _fresh(place: Path) -> Path:
+    """An empty directory for the demo; only one that a demo has made is emptied."""
+    if place.exists() and not (place / _MARKER).exists():
+        raise LocalStackError(f"{place} was not made by a demo; move it away or set INFERWATCH_DATA_DIR")
+    if stack_addresses(place) is not None:
+        raise LocalStackError(f"a demo already runs over {place}; use it or stop it first")
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True, mode=0o700)
+    (place / _MARKER).touch()
+    return place
+
+
+@contextmanager
+def _running(settings: Settings, place: Path) -> Iterator[tuple[Settings, Callable[[], None]]]:
+    """A set-up stack with a worker, its settings, and a check that raises `LocalStackError` when a part has died."""
+    with LocalStack(place) as stack:
+        here = msgspec.structs.replace(
+            settings,
+            data_dir=place,
+            kafka_brokers=stack.kafka_brokers,
+            clickhouse_url=stack.clickhouse_url,
+            partitions=_PARTITIONS,
+        )
+        topics.create(here)
+        migrate(here)
+        environment = engine_environment() | {
+            f"{PREFIX}DATA_DIR": str(place),
+            f"{PREFIX}KAFKA_BROKERS": here.kafka_brokers,
+            f"{PREFIX}CLICKHOUSE_URL": here.clickhouse_url,
+            f"{PREFIX}SESSION_TIMEOUT_S": "6",
+            f"{PREFIX}SNAPSHOT_INTERVAL_S": "1",
+        }
+        command = [sys.executable, "-m", "streams.cli", "worker"]
+        worker = Child("worker", command, place / "logs" / "worker.log", environment)
+
+        def check() -> None:
+            failure = stack.failure() or worker.failure()
+            if failure:
+                raise LocalStackError(failure)
+
+        try:
+            yield here, check
+        finally:
+            worker.ask_to_end()
+            worker.end(time.monotonic() + _STOP_S)
+
+
+class _Play:
+    """The traffic on its way: when each record was sent and when each finding became visible."""
+
+    def __init__(self, settings: Settings, traffic: Traffic, began_s: float) -> None:
+        self._settings = settings
+        self._traffic = traffic
+        self._began_s = began_s
+        self._times_s = [event.time_s or 0.0 for event in traffic.events]
+        self._sent_s: list[float] = []
+        self._failed: list[BaseException] = []
+        self._findings: list[tuple[Finding, float]] = []
+        self._stored = self._dead = 0
+        pseudonyms = Pseudonymizer(load_keys(settings).pseudonyms)
+        self._subjects = {
+            planted.name: pseudonyms.pseudonym(PRINCIPAL, planted.subject)
+            if planted.scope == PRINCIPAL
+            else planted.subject
+            for planted in traffic.planted
+        }
+
+    def watch(self, console: Console, check: Callable[[], None]) -> None:
+        """Send, and show progress and findings until everything is at rest."""
+        sender = threading.Thread(target=self._send, name="demo-sender", daemon=True)
+        total = len(self._traffic.events)
+        columns = (TextColumn("{task.description:<8}"), BarColumn(), MofNCompleteColumn(), TextColumn("events"))
+        store = Store.connect(self._settings)
+        try:
+            with Progress(*columns, console=console, transient=True) as progress:
+                sent, watched = progress.add_task("sent", total=total), progress.add_task("watched", total=total)
+                sender.start()
+                rest = _Rest()
+                while not rest.reached:
+                    time.sleep(_POLL_S)
+                    check()
+                    if self._failed:
+                        raise self._failed[0]
+                    for finding in self._news(store):
+                        progress.console.print(show.finding_line(finding), soft_wrap=True)
+                    self._stored, self._dead, saved = self._state(store)
+                    progress.update(sent, completed=min(len(self._sent_s) * _PER_RECORD, total))
+                    progress.update(watched, completed=self._stored)
+                    rest.look(done=not sender.is_alive() and self._stored + self._dead >= total, state=saved)
+        finally:
+            store.close()
+
+    def sightings(self, planted: Planted) -> list[tuple[Finding, float]]:
+        """The findings that saw a planted part, each with when it became visible (monotonic seconds)."""
+        return [
+            (finding, visible_s)
+            for finding, visible_s in self._findings
+            if finding.detector in planted.detectors
+            and finding.subject == self._subjects[planted.name]
+            and finding.time_s >= planted.time_s
+        ]
+
+    def summarize(self, console: Console) -> None:
+        """What was planted, what was found and how soon, and what to type next."""
+        table = Table(title="planted in the traffic", title_justify="left", box=None, pad_edge=False)
+        for column in ("planted", "found by", "after", "of traffic", "visible"):
+            table.add_column(column)
+        hits: set[str] = set()
+        for planted in self._traffic.planted:
+            seen = self.sightings(planted)
+            hits.update(finding.finding_id for finding, _ in seen)
+            if not seen:
+                table.add_row(planted.name, "[red]not found[/red]", "", "", "")
+                continue
+            first, visible_s = seen[0]
+            between = sum(
+                planted.time_s <= event.time_s <= first.time_s
+                for event in self._traffic.events
+                if event.time_s is not None and _is_about(event, planted)
+            )
+            delay_s = visible_s - self._sent_at(first.time_s)
+            minutes = (first.time_s - planted.time_s) / 60.0
+            table.add_row(
+                planted.name,
+                first.detector,
+                f"{between} calls",
+                f"{minutes:.1f} min",
+                f"{delay_s:.1f} s after the call",
+            )
+        others = [finding for finding, _ in self._findings if finding.finding_id not in hits]
+        console.print()
+        console.print(table)
+        console.print(
+            f"\n{self._stored} events in, {self._dead} dead letters, {len(self._findings)} findings out, "
+            f"{len(others)} of them about nothing that was planted",
+            soft_wrap=True,
+        )
+        if self._findings:
+            first_s = min(visible_s for _, visible_s in self._findings) - self._began_s
+            console.print(f"first finding {first_s:.0f} s after the command, all of it in {self._elapsed_s():.0f} s")
+        console.print("\nworth typing next", style="bold")
+        for arguments, why in _NEXT.items():
+            console.print(f"  {_command()} {arguments:<26} {why}", markup=False, highlight=False, soft_wrap=True)
+
+    def _elapsed_s(self) -> float:
+        return time.monotonic() - self._began_s
+
+    def _send(self) -> None:
+        records = list(encode(self._traffic.events, _PER_RECORD))
+        began_s = time.monotonic()
+        try:
+            with RecordProducer(self._settings.kafka_brokers) as producer:
+                for number, value in enumerate(records):
+                    time.sleep(max(began_s + number * _PER_RECORD / _EVENTS_PER_S - time.monotonic(), 0.0))
+                    producer.send(value, CONTENT_TYPE)
+                    self._sent_s.append(time.monotonic())
+        except BrokerError as error:
+            self._failed.append(error)
+
+    def _sent_at(self, time_s: float) -> float:
+        """When the event of that time was sent."""
+        return self._sent_s[min(bisect_left(self._times_s, time_s) // _PER_RECORD, len(self._sent_s) - 1)]
+
+    def _news(self, store: Store) -> list[Finding]:
+        known = {finding.finding_id for finding, _ in self._findings}
+        found = [
+            finding for finding in list_findings(store, _EVERYTHING, time.time()) if finding.finding_id not in known
+        ]
+        visible_s = time.monotonic()
+        self._findings += ((finding, visible_s) for finding in found)
+        return found
+
+    def _state(self, store: Store) -> tuple[int, int, str]:
+        """Events stored, dead letters, and when detector state was saved last."""
+        row = store.query(_STATE)[0]
+        return row["events"], row["dead"], str(row["saved"])
+
+
+class _Rest:
+    """Everything is stored and no detector state has changed for a while."""
+
+    def __init__(self) -> None:
+        self.reached = False
+        self._state = ""
+        self._since_s = self._began_s = time.monotonic()
+
+    def look(self, *, done: bool, state: str) -> None:
+        now_s = time.monotonic()
+        if not done or state != self._state:
+            self._state, self._since_s = state, now_s
+        self.reached = now_s - self._since_s > _REST_S
+        if now_s - self._began_s > _GIVE_UP_S:
+            raise LocalStackError("the worker does not get through the traffic; see logs/worker.log in the demo's data")
+
+
+def _command() -> str:
+    """How this program is called where its script is not on the path."""
+    if shutil.which("inferwatch"):
+        return "inferwatch"
+    script = Path(sys.argv[0]).resolve()
+    return str(script.relative_to(Path.cwd())) if script.is_relative_to(Path.cwd()) else str(script)
+
+
+def _is_about(event: InferenceEvent, planted: Planted) -> bool:
+    return planted.subject == (event.principal if planted.scope == PRINCIPAL else event.deployment)
