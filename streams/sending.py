@@ -1,0 +1,151 @@
+"""A file of logs as records, whatever the format: what `send` puts on Kafka and `replay` feeds to the pipeline."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import itertools
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+from rich.console import Console
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
+from streams.codecs import Decoded, UndecodableError
+from streams.pipeline import Codec, discover_codecs
+from streams.producer import RecordProducer
+from streams.settings import Settings, SettingsError
+from streams.topics import INFERENCE_LOGS, full_name
+
+LINES_PER_RECORD = 50
+
+RECORD_BYTES = 1_000_000
+"""Lines are packed up to here: fifty long conversations in one record would be more than a worker reads."""
+
+
+class FileError(Exception):
+    """A file that cannot be read; the message is one line."""
+
+
+def records(path: str, stdin: BinaryIO) -> Iterator[bytes]:
+    """The records in `path` (``-``: standard input; ``.gz`` is unpacked), in order.
+
+    Lines of JSON objects are packed, up to `LINES_PER_RECORD` or `RECORD_BYTES` to a record; any other content, a
+    JSON document or a protobuf export, is one record. Raises `FileError`.
+    """
+    try:
+        if path == "-":
+            yield from _split(stdin)
+        elif path.endswith(".gz"):
+            with gzip.open(path, "rb") as file:
+                yield from _split(file)
+        else:
+            with Path(path).open("rb") as file:
+                yield from _split(file)
+    except (OSError, EOFError, zlib.error) as error:
+        raise FileError(
+            f"{path}: {error.strerror if isinstance(error, OSError) and error.strerror else error}"
+        ) from None
+
+
+def _split(file: Iterable[bytes]) -> Iterator[bytes]:
+    lines = iter(file)
+    first = next(lines, b"")
+    second = next(lines, b"")
+    head = [line for line in (first, second) if line]
+    if not head:
+        return
+    if _is_object(first) and (not second.strip() or _is_object(second)):
+        yield from _packed(line for line in itertools.chain(head, lines) if line.strip())
+    else:
+        yield b"".join(itertools.chain(head, lines))
+
+
+def _packed(lines: Iterable[bytes]) -> Iterator[bytes]:
+    batch: list[bytes] = []
+    size = 0
+    for line in lines:
+        if batch and (len(batch) == LINES_PER_RECORD or size + len(line) > RECORD_BYTES):
+            yield b"".join(batch)
+            batch, size = [], 0
+        batch.append(line)
+        size += len(line)
+    if batch:
+        yield b"".join(batch)
+
+
+def _is_object(line: bytes) -> bool:
+    """Whether a line is an object on its own, rather than the first line of a longer document."""
+    stripped = line.strip()
+    return stripped.startswith(b"{") and stripped.endswith(b"}")
+
+
+class Sent(msgspec.Struct, kw_only=True):
+    """How much was sent."""
+
+    records: int = 0
+    size_bytes: int = 0
+
+
+def send_file(settings: Settings, path: str, stdin: BinaryIO, input_format: str, pace: Pace) -> Sent:
+    """Send a file's records and return when all are durable; progress goes to standard error.
+
+    Raises `FileError`, `BrokerError`, `SettingsError`.
+    """
+    codecs = discover_codecs()
+    if input_format and input_format not in codecs:
+        raise SettingsError(f"--format: {input_format!r} is not accepted; one of {', '.join(codecs)}")
+    content_type = min(codecs[input_format].CONTENT_TYPES) if input_format else None
+    sent = Sent()
+    columns = (*Progress.get_default_columns()[:1], TextColumn("{task.completed} records"), TimeElapsedColumn())
+    topic = full_name(settings, INFERENCE_LOGS)
+    with (
+        RecordProducer(settings.kafka_brokers, topic) as producer,
+        Progress(*columns, console=Console(stderr=True), transient=True) as progress,
+    ):
+        task = progress.add_task(path, total=None)
+        for value in records(path, stdin):
+            pace.wait(functools.partial(first_time_s, codecs, input_format, value))
+            producer.send(value, content_type)
+            sent.records += 1
+            sent.size_bytes += len(value)
+            progress.advance(task)
+    return sent
+
+
+class Pace:
+    """When the next record is due: at a rate, at the events' own pace, or at once."""
+
+    def __init__(self, rate: float, speed: float) -> None:
+        """`rate` in records per second, `speed` as a multiple of the events' own pace; 0 switches either off."""
+        self._gap_s = 1.0 / rate if rate > 0 else 0.0
+        self._speed = speed
+        self._began_s = time.monotonic()
+        self._sent = 0
+        self._first_s: float | None = None
+
+    def wait(self, event_time_s: Callable[[], float | None]) -> None:
+        """Sleep until the next record is due; `event_time_s` is only asked where the pace is the events' own."""
+        due_s = self._began_s + self._sent * self._gap_s
+        self._sent += 1
+        happened_s = event_time_s() if self._speed > 0 else None
+        if happened_s is not None:
+            if self._first_s is None:
+                self._first_s = happened_s
+            due_s = max(due_s, self._began_s + (happened_s - self._first_s) / self._speed)
+        time.sleep(max(due_s - time.monotonic(), 0.0))
+
+
+def first_time_s(codecs: Mapping[str, Codec], input_format: str, value: bytes) -> float | None:
+    """When the first event of a record happened; `None` when it does not say."""
+    claims = [codecs[input_format]] if input_format else [each for each in codecs.values() if each.sniff(value)]
+    try:
+        decoded: Decoded = claims[0].decode(value)
+    except (IndexError, UndecodableError):
+        return None
+    times = (getattr(item, "time_s", None) for item in decoded.items)
+    return next((time_s for time_s in times if time_s is not None), None)

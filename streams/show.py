@@ -1,0 +1,119 @@
+"""Values as people and machines read them on a terminal. Text from outside is printed as inert text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from detectors import frameworks
+from detectors.base import Detector, Metadata
+from detectors.types import Finding, Severity
+from streams.dlq import printable
+from streams.doctor import OK, Check
+
+STYLES = {
+    Severity.INFO: "dim",
+    Severity.LOW: "cyan",
+    Severity.MEDIUM: "yellow",
+    Severity.HIGH: "red",
+    Severity.CRITICAL: "bold white on red",
+}
+
+
+def clock(time_s: float) -> str:
+    """An event time as people write it, UTC."""
+    return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def finding_line(finding: Finding) -> Text:
+    """One finding on one line."""
+    return Text.assemble(
+        (clock(finding.time_s), "dim"),
+        " ",
+        (f"{finding.severity:<8}", STYLES[finding.severity]),
+        " ",
+        (f"{finding.detector:<20}", "bold"),
+        " ",
+        f"{printable(finding.subject)}: {printable(finding.summary)}",
+    )
+
+
+def finding_printer(console: Console, *, as_json: bool) -> Callable[[Finding], None]:
+    """What prints findings as they come, one a line."""
+    if as_json:
+        return lambda finding: print(msgspec.json.encode(finding).decode(), flush=True)
+    return lambda finding: console.print(finding_line(finding), soft_wrap=True)
+
+
+def findings(console: Console, found: Iterable[Finding], *, as_json: bool) -> None:
+    """A list of findings; says so when there are none."""
+    rows = list(found)
+    printer = finding_printer(console, as_json=as_json)
+    for finding in rows:
+        printer(finding)
+    if not rows and not as_json:
+        console.print("no findings match; `inferwatch doctor` says whether anything is watched", style="dim")
+
+
+def detectors(console: Console, catalog: Mapping[str, type[Detector]], *, as_json: bool) -> None:
+    """The catalog as a table."""
+    if as_json:
+        rows = {name: msgspec.to_builtins(kind.metadata) for name, kind in catalog.items()}
+        print(msgspec.json.encode(rows).decode())
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("id", "scope", "severity", "warm-up", "sees"):
+        table.add_column(column, style="bold" if column == "id" else None, overflow="fold")
+    for name, kind in catalog.items():
+        metadata = kind.metadata
+        severity = Text(metadata.severity, STYLES[metadata.severity])
+        table.add_row(name, metadata.scope, severity, str(metadata.warm_up), metadata.sees)
+    console.print(table)
+
+
+def detector(console: Console, detector_id: str, metadata: Metadata, *, as_json: bool) -> None:
+    """One detector as a page."""
+    if as_json:
+        print(msgspec.json.encode(metadata).decode())
+        return
+    console.print(Text.assemble((detector_id, "bold"), f"  {metadata.title}  (version {metadata.version})"))
+    console.print(metadata.sees, markup=False)
+    ids = [f"{each} {frameworks.atlas_name(each)}" for each in metadata.atlas]
+    ids += [f"{each} {frameworks.owasp_name(each)}" for each in metadata.owasp]
+    facts = (f"per {metadata.scope}", f"severity up to {metadata.severity}", f"warm-up {metadata.warm_up} observations")
+    sections: tuple[tuple[str, tuple[str, ...]], ...] = (
+        ("Facts", (*facts, f"score in {metadata.score_unit}", _needs(metadata))),
+        ("What to do", metadata.runbook),
+        ("Possible causes", metadata.causes),
+        ("False positives", metadata.false_positives),
+        ("Known gaps", metadata.known_gaps),
+        ("Maps to", tuple(ids)),
+        ("References", metadata.references),
+    )
+    for title, lines in sections:
+        console.print(f"\n{title}", style="bold")
+        for number, line in enumerate(lines, 1):
+            mark = f"{number}." if title == "What to do" else "-"
+            console.print(f"  {mark} {line}", markup=False, highlight=False)
+
+
+def _needs(metadata: Metadata) -> str:
+    needed = [*metadata.requires, *([" or ".join(metadata.any_of)] if metadata.any_of else [])]
+    return f"needs {', '.join(needed)}"
+
+
+def checks(console: Console, found: Iterable[Check], *, as_json: bool) -> None:
+    """What the doctor saw, and what to do about it."""
+    for check in found:
+        if as_json:
+            print(msgspec.json.encode(check).decode())
+            continue
+        mark = Text(f"{check.status:<4}", {"ok": "green", "warn": "yellow"}.get(check.status, "bold red"))
+        console.print(Text.assemble(mark, " ", (check.name, "bold"), f": {printable(check.saw)}"), soft_wrap=True)
+        if check.status != OK and check.advice:
+            console.print(f"     {check.advice}", markup=False, soft_wrap=True)
