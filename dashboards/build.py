@@ -1,0 +1,106 @@
+"""Everything Grafana is provisioned with, as text: the same text on every run and machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from dashboards.alerts import FOLDER, alert_rules
+from dashboards.deployment import deployment
+from dashboards.overview import overview
+from dashboards.panels import DATASOURCE_UID, Json
+
+PROVISIONING = Path(__file__).parent / "provisioning"
+DASHBOARDS_IN_GRAFANA = "/var/lib/grafana/dashboards"
+
+_HEADING = "# Built by `python -m dashboards build`; edit the Python beside this directory, not this file.\n"
+
+
+def provisioning_files() -> dict[str, str]:
+    """Content by path under `PROVISIONING`."""
+    return {
+        "alerting/rules.yaml": _yaml(alert_rules()),
+        "dashboards.yaml": _yaml(_dashboard_provider()),
+        "dashboards/deployment.json": _json(deployment()),
+        "dashboards/overview.json": _json(overview()),
+        "datasource.yaml": _yaml(_datasource()),
+    }
+
+
+def stale(directory: Path) -> list[str]:
+    """Paths under `directory` that differ from a fresh build, are missing, or that no build writes."""
+    fresh = provisioning_files()
+    found = {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()}
+    differing = {name for name in fresh.keys() & found if (directory / name).read_text(encoding="utf-8") != fresh[name]}
+    return sorted(differing | (fresh.keys() ^ found))
+
+
+def write(directory: Path) -> list[str]:
+    """Make `directory` equal to a fresh build; returns the paths that were written or removed."""
+    fresh = provisioning_files()
+    changed = stale(directory)
+    for name in changed:
+        path = directory / name
+        if name in fresh:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(fresh[name], encoding="utf-8")
+        else:
+            path.unlink()
+    return changed
+
+
+def _datasource() -> Json:
+    """The password comes from a file that only Grafana reads; the user behind it may only read."""
+    return {
+        "apiVersion": 1,
+        "datasources": [
+            {
+                "name": "inferwatch",
+                "uid": DATASOURCE_UID,
+                "type": "grafana-clickhouse-datasource",
+                "access": "proxy",
+                "orgId": 1,
+                "isDefault": True,
+                "editable": False,
+                "jsonData": {
+                    "host": "clickhouse",
+                    "port": 9000,
+                    "protocol": "native",
+                    "secure": False,
+                    "username": "grafana",
+                    "defaultDatabase": "inferwatch",
+                    "dialTimeout": "10",
+                    "queryTimeout": "60",
+                },
+                "secureJsonData": {"password": "$__file{/run/secrets/clickhouse_grafana_password}"},
+            }
+        ],
+    }
+
+
+def _dashboard_provider() -> Json:
+    return {
+        "apiVersion": 1,
+        "providers": [
+            {
+                "name": "inferwatch",
+                "orgId": 1,
+                "folder": FOLDER,
+                "folderUid": "inferwatch",
+                "type": "file",
+                "disableDeletion": True,
+                "allowUiUpdates": False,
+                "updateIntervalSeconds": 30,
+                "options": {"path": DASHBOARDS_IN_GRAFANA, "foldersFromFilesStructure": False},
+            }
+        ],
+    }
+
+
+def _json(value: Json) -> str:
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=True) + "\n"
+
+
+def _yaml(value: Json) -> str:
+    """JSON under a comment: every YAML reader takes it, and no YAML writer is needed to make it."""
+    return _HEADING + _json(value)

@@ -1,0 +1,88 @@
+"""The committed files are what the Python beside them builds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dashboards.__main__ import main
+from dashboards.build import DASHBOARDS_IN_GRAFANA, PROVISIONING, provisioning_files, stale
+from dashboards.panels import DATASOURCE_UID
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def test_the_committed_files_are_fresh() -> None:
+    assert stale(PROVISIONING) == [], "run `python -m dashboards build` and commit the result"
+
+
+def test_a_build_in_another_process_with_another_hash_seed_is_the_same(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dashboards", "build", "--to", str(tmp_path)]
+    subprocess.run(command, cwd=REPOSITORY, env={"PYTHONHASHSEED": "77"}, check=True, capture_output=True)
+    assert {name: (tmp_path / name).read_text() for name in provisioning_files()} == provisioning_files()
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing", "left over"])
+def test_check_names_a_file_that_is(damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["build", "--to", str(tmp_path)]) == 0
+    assert main(["build", "--check", "--to", str(tmp_path)]) == 0
+    name = "dashboards/overview.json"
+    if damage == "changed":
+        (tmp_path / name).write_text((tmp_path / name).read_text().replace("utc", "browser"))
+    elif damage == "missing":
+        (tmp_path / name).unlink()
+    else:
+        name = "dashboards/renamed.json"
+        (tmp_path / name).write_text("{}")
+    assert main(["build", "--check", "--to", str(tmp_path)]) == 1
+    assert f"stale: {name}" in capsys.readouterr().err
+    assert main(["build", "--to", str(tmp_path)]) == 0
+    assert stale(tmp_path) == []
+
+
+def test_every_file_is_read_by_a_plain_yaml_or_json_reader() -> None:
+    for name, text in provisioning_files().items():
+        assert json.loads(text) if name.endswith(".json") else yaml.safe_load(text), name
+
+
+def test_panels_alerts_and_data_source_agree_on_one_uid() -> None:
+    files = provisioning_files()
+    assert yaml.safe_load(files["datasource.yaml"])["datasources"][0]["uid"] == DATASOURCE_UID
+    for name in ("dashboards/overview.json", "dashboards/deployment.json"):
+        board = json.loads(files[name])
+        uids = {panel["datasource"]["uid"] for panel in board["panels"] if "datasource" in panel}
+        uids |= {item["datasource"]["uid"] for item in (*board["templating"]["list"], *board["annotations"]["list"])}
+        assert uids == {DATASOURCE_UID}, name
+    rules = yaml.safe_load(files["alerting/rules.yaml"])["groups"][0]["rules"]
+    assert {step["datasourceUid"] for rule in rules for step in rule["data"]} == {DATASOURCE_UID, "__expr__"}
+
+
+def test_a_quiet_alert_is_good_and_a_broken_one_is_not_quiet() -> None:
+    for rule in yaml.safe_load(provisioning_files()["alerting/rules.yaml"])["groups"][0]["rules"]:
+        assert (rule["noDataState"], rule["execErrState"]) == ("OK", "Error")
+        assert rule["condition"] in {step["refId"] for step in rule["data"]}
+
+
+def test_an_alert_leads_to_a_panel_that_exists() -> None:
+    overview = json.loads(provisioning_files()["dashboards/overview.json"])
+    titles = {(overview["uid"], str(panel["id"])): panel["title"] for panel in overview["panels"]}
+    for rule in yaml.safe_load(provisioning_files()["alerting/rules.yaml"])["groups"][0]["rules"]:
+        notes = rule["annotations"]
+        assert titles[notes["__dashboardUid__"], notes["__panelId__"]] == "High and critical findings"
+
+
+def test_no_password_is_in_a_file() -> None:
+    source = yaml.safe_load(provisioning_files()["datasource.yaml"])["datasources"][0]
+    assert source["secureJsonData"] == {"password": "$__file{/run/secrets/clickhouse_grafana_password}"}
+
+
+def test_grafana_looks_for_dashboards_where_compose_puts_them() -> None:
+    provider = yaml.safe_load(provisioning_files()["dashboards.yaml"])["providers"][0]
+    grafana = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]["grafana"]
+    assert provider["options"]["path"] == DASHBOARDS_IN_GRAFANA
+    assert f"./dashboards/provisioning/dashboards:{DASHBOARDS_IN_GRAFANA}:ro" in grafana["volumes"]
