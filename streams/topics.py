@@ -23,6 +23,7 @@ ALL = (INFERENCE_LOGS, BY_DEPLOYMENT, BY_PRINCIPAL, FINDINGS, DEAD_LETTERS)
 MAX_MESSAGE_BYTES = 1_000_000
 """What our own producers keep a message under: Kafka's default limit of a topic."""
 
+_LARGEST_RECORD_BYTES = 32_000_000
 _BOOTSTRAP_MS = 5_000
 _TIMEOUT_MS = 10_000
 
@@ -82,13 +83,12 @@ def create(settings: Settings) -> list[Topic]:
 
 def _configuration(settings: Settings, topic: str) -> dict[str, str]:
     if topic == INFERENCE_LOGS:
-        # The broker's clock, not the sender's: retention and the check of event times go by it.
         return {
-            "max.message.bytes": str(settings.max_record_bytes + 100_000),
+            # More than we read: a record that is too large is a dead letter here, not an error at its sender.
+            "max.message.bytes": str(max(_LARGEST_RECORD_BYTES, 2 * settings.max_record_bytes)),
+            # The broker's clock, not the sender's: retention and the check of event times go by it.
             "message.timestamp.type": "LogAppendTime",
         }
-    if topic == DEAD_LETTERS:
-        return {"max.message.bytes": str(settings.max_record_bytes + 100_000)}
     return {}
 
 

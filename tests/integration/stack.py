@@ -33,7 +33,9 @@ class Stack:
         self.topics = {topic.name: topic for topic in topics.create(settings)}
         migrate(settings)
         self.store = Store.connect(settings)
-        self._producer = KafkaProducer(bootstrap_servers=settings.kafka_brokers, acks="all", linger_ms=0)
+        self._producer = KafkaProducer(
+            bootstrap_servers=settings.kafka_brokers, acks="all", linger_ms=0, max_request_size=32_000_000
+        )
         self._workers: list[subprocess.Popen[bytes]] = []
 
     def close(self) -> None:
