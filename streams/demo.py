@@ -72,7 +72,7 @@ def run(settings: Settings, *, source: Path | None, seed: int, events: int, keep
         now_s = time.time()
         traffic = recorded(source, seed, now_s, events) if source else synthetic(seed, now_s, events)
     console.print(traffic.description, style="dim", markup=False)
-    with _running(settings, _fresh(settings.data_dir / DEMO)) as (here, check):
+    with _running(settings, _fresh((settings.data_dir / DEMO).resolve())) as (here, check):
         console.print(f"broker, engine and worker started after {time.monotonic() - began_s:.1f} s", style="dim")
         play = _Play(here, traffic, began_s)
         play.watch(console, check)

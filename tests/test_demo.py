@@ -19,16 +19,21 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def run_demo(data_dir: Path, *arguments: str) -> subprocess.Popen[str]:
+def run_demo(directory: Path, *arguments: str) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("INFERWATCH_")}
-    environment |= {"INFERWATCH_DATA_DIR": str(data_dir), "COLUMNS": "200", "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "streams.cli", "demo", *arguments]
+    environment |= {"COLUMNS": "200", "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
     return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        [sys.executable, "-m", "streams.cli", "demo", *arguments],
+        cwd=directory,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
 
 
-def left_running(data_dir: Path) -> list[str]:
+def left_running(directory: Path) -> list[str]:
     """Command lines of processes that work on the directory."""
     found = []
     for entry in Path("/proc").iterdir():
@@ -38,7 +43,7 @@ def left_running(data_dir: Path) -> list[str]:
                 where = str((entry / "cwd").readlink())
             except OSError:
                 continue
-            if str(data_dir).encode() in environment or where.startswith(str(data_dir)):
+            if str(directory).encode() in environment or where.startswith(str(directory)):
                 found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
     return found
 
@@ -57,7 +62,8 @@ def test_the_demo_finds_what_was_planted_and_leaves_no_process_and_a_database_to
     assert not left_running(tmp_path)
     findings = subprocess.run(
         [sys.executable, "-m", "streams.cli", "findings", "--severity", "high"],
-        env={**os.environ, "INFERWATCH_DATA_DIR": str(tmp_path), "COLUMNS": "200"},
+        cwd=tmp_path,
+        env={**os.environ, "COLUMNS": "200", "PYTHONPATH": str(Path(__file__).parents[1])},
         capture_output=True,
         text=True,
         check=True,
@@ -70,8 +76,8 @@ def test_the_demo_finds_what_was_planted_and_leaves_no_process_and_a_database_to
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_however_the_demo_is_ended_it_leaves_no_process(tmp_path: Path, ending: signal.Signals) -> None:
     demo = run_demo(tmp_path, "--events", "5000")
-    stack = tmp_path / "demo" / "stack.json"
-    worker_log = tmp_path / "demo" / "logs" / "worker.log"
+    stack = tmp_path / ".inferwatch" / "demo" / "stack.json"
+    worker_log = tmp_path / ".inferwatch" / "demo" / "logs" / "worker.log"
     deadline_s = time.monotonic() + 60
     while not (stack.exists() and worker_log.exists()) and time.monotonic() < deadline_s:
         time.sleep(0.1)
