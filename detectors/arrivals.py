@@ -39,16 +39,21 @@ class Arrivals(msgspec.Struct, kw_only=True):
             counts = self.minutes[minute] = [0] * _MINUTE_S
         counts[second] += 1
         self.first_s = min(self.first_s, time_s)
-        if second < _LASTING_S:
+        if second >= _LASTING_S:
+            recent = counts[second - _LASTING_S : second + 1]
+        else:
             before = self.minutes.get(minute - 1)
             early = [0] * (_LASTING_S - second) if before is None else before[second - _LASTING_S :]
             recent = early + counts[: second + 1]
-        else:
-            recent = counts[second - _LASTING_S : second + 1]
         part = 1.0 - (time_s - whole)
-        watched_s = max(time_s - self.first_s, 1.0)
-        return (
-            (sum(recent[-_BRIEF_S:]) + part * recent[-_BRIEF_S - 1]) / min(_BRIEF_S, watched_s),
-            (sum(recent[-_MIDDLE_S:]) + part * recent[-_MIDDLE_S - 1]) / min(_MIDDLE_S, watched_s),
-            (sum(recent[1:]) + part * recent[0]) / min(_LASTING_S, watched_s),
-        )
+        brief: float = sum(recent[-_BRIEF_S:])
+        middle = brief + sum(recent[-_MIDDLE_S:-_BRIEF_S])
+        lasting = middle + sum(recent[1:-_MIDDLE_S])
+        brief += part * recent[-_BRIEF_S - 1]
+        middle += part * recent[-_MIDDLE_S - 1]
+        lasting += part * recent[0]
+        watched_s = time_s - self.first_s
+        if watched_s >= _LASTING_S:
+            return brief / _BRIEF_S, middle / _MIDDLE_S, lasting / _LASTING_S
+        watched_s = max(watched_s, 1.0)
+        return brief / min(_BRIEF_S, watched_s), middle / min(_MIDDLE_S, watched_s), lasting / watched_s

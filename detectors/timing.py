@@ -28,10 +28,10 @@ _SURE = 3.0
 """Standard errors by which a slope must fit worse than the best to be ruled out."""
 
 _UNSURE_WEIGHT = 1.0 / 16.0
-_UNSURE_HOURS = 24.0
+_UNSURE_HOURS = 12.0
 _HOUR_S = 3_600.0
-"""What load may explain counts little, and so little in an hour that it takes a day and a night of nothing else to make
-a finding: longer than a busy day, but load that stays high hides a step no longer than that."""
+"""What load may explain counts little, and at most so much in an hour that the least limit takes 12 of nothing else:
+longer than a busy day, so that peaks are quiet, while load that stays does not hide a step for ever."""
 
 _LEAST_SHARE = 0.01
 """No call is expected to take less than this share of the median one."""
@@ -91,7 +91,7 @@ class Walk(msgspec.Struct, kw_only=True):
         if not -alarms.DAY_S < time_s - self.hour_s < _HOUR_S:
             self.hour_s, self.overtime = time_s, 0.0
         gain = min(gain * _UNSURE_WEIGHT, limit / _UNSURE_HOURS - self.overtime)
-        self.overtime += gain
+        self.overtime = max(self.overtime + gain, 0.0)
         self.step(gain, residual, expected_s, time_s)
         self.unsure += 1
 
@@ -105,6 +105,7 @@ class Baseline(msgspec.Struct, kw_only=True):
     light or heavy load (cut at `cut_load` per second), since they are not equally noisy.
     `per_load_most` is the steepest slope that the baseline does not rule out; `usual` are, for light and for
     heavy load, the median load over 10 s and the median of the highest of the three.
+    `up` and `down` take out what load may have done; `crowded` walks upward slowly where that is all there is.
     `inflation` is the standard deviation of a sum of scores over that of independent ones.
     """
 
@@ -128,6 +129,7 @@ class Baseline(msgspec.Struct, kw_only=True):
     least_limit: float = 0.0
     up: Walk = msgspec.field(default_factory=Walk)
     down: Walk = msgspec.field(default_factory=Walk)
+    crowded: Walk = msgspec.field(default_factory=Walk)
 
     def idle_s(self, inputs: float | None, outputs: float | None) -> float | None:
         """Seconds such a call takes on an idle machine; `None` where the baseline cannot tell."""
@@ -147,18 +149,14 @@ class Baseline(msgspec.Struct, kw_only=True):
 
         The slope learned from some minutes of traffic may be off by half.
         """
-        heavy = max(loads)
-        low, high = self.load_range
         if self.per_load <= 0.0:
             return 1.0, 1.0, 1.0
-        light = min(loads)
-        usual = 1.0 + self.per_load * self.cut_load
-        tilt = 0.5 * self.per_load / usual
+        low, high = self.load_range
         within = min(max(loads[1], low), high)
-        least = (1.0 + self.per_load * min(light, high)) * (
-            1.0 - tilt * min(abs(within - self.cut_load), self.cut_load)
-        )
-        most = (1.0 + self.per_load * min(heavy, high)) * (1.0 + tilt * abs(within - self.cut_load))
+        off = abs(within - self.cut_load)
+        tilt = 0.5 * self.per_load / (1.0 + self.per_load * self.cut_load)
+        least = (1.0 + self.per_load * min(*loads, high)) * max(1.0 - tilt * off, 0.5)
+        most = (1.0 + self.per_load * min(max(loads), high)) * (1.0 + tilt * off)
         return least, max(most, least), 1.0 + self.per_load * within
 
     def allowances(self, stratum: int, loads: Loads) -> tuple[float, float]:
@@ -177,34 +175,36 @@ class Baseline(msgspec.Struct, kw_only=True):
         return 0.0, 0.0
 
     def walk(self, idle_s: float, observed_s: float, loads: Loads, time_s: float) -> bool:
-        """Walk both ways on; whether a walk stands at or above the least limit.
+        """Walk on; whether a walk stands at or above the least limit.
 
-        What load may have done or not speaks neither for nor against a step, or but a little.
+        What load may have done speaks neither for nor against a step, except slowly, in `crowded`.
         """
         stratum = 2 * (loads[1] > self.cut_load) + (idle_s > self.cut_s)
         above, below, expected_s = self.residuals(idle_s, observed_s, loads)
-        usual = self.knots[stratum][12]
+        slower, quicker = self.allowances(stratum, loads)
         rise, fall = self.rise(stratum, above), self.fall(stratum, below)
-        slower = quicker = sure = 0.0
-        if rise > 0.0 or fall > 0.0:
-            slower, quicker = self.allowances(stratum, loads)
-        if rise > 0.0 and slower and (sure := self.rise(stratum, above - slower)) <= 0.0:
-            self.up.step_unsure(rise, above - usual - slower, expected_s, time_s, self.least_limit)
-        elif rise > 0.0 or self.up.level > 0.0:
-            self.up.step(sure or rise, above - usual - slower, expected_s, time_s)
-        sure = 0.0
-        if fall > 0.0 and quicker and (sure := self.fall(stratum, below + quicker)) <= 0.0:
-            self.down.step_unsure(fall, below - usual + quicker, expected_s, time_s, self.least_limit)
-        elif fall > 0.0 or self.down.level > 0.0:
-            self.down.step(sure or fall, below - usual + quicker, expected_s, time_s)
-        return self.up.level >= self.least_limit or self.down.level >= self.least_limit
+        usual = self.knots[stratum][12]
+        if rise > 0.0 or self.crowded.level > 0.0:
+            if slower:
+                self.crowded.step_unsure(rise, above - usual, expected_s, time_s, self.least_limit)
+            else:
+                self.crowded.step(rise, above - usual, expected_s, time_s)
+        if slower and rise > 0.0:
+            rise = max(self.rise(stratum, above - slower), 0.0)
+        if rise > 0.0 or self.up.level > 0.0:
+            self.up.step(rise, above - usual - slower, expected_s, time_s)
+        if quicker and fall > 0.0:
+            fall = max(self.fall(stratum, below + quicker), 0.0)
+        if fall > 0.0 or self.down.level > 0.0:
+            self.down.step(fall, below - usual + quicker, expected_s, time_s)
+        return max(self.up.level, self.down.level, self.crowded.level) >= self.least_limit
 
     def residuals(self, idle_s: float, observed_s: float, loads: Loads) -> tuple[float, float, float]:
         """What load leaves unexplained at most and at least (natural log), and the seconds expected of the call."""
-        least, most, guess = self.load_factors(loads)
         unexplained = math.log(observed_s / idle_s)
-        if least == most == guess == 1.0:
+        if self.per_load <= 0.0:
             return unexplained, unexplained, idle_s
+        least, most, guess = self.load_factors(loads)
         return unexplained - math.log(most), unexplained - math.log(least), idle_s * guess
 
     def rise(self, stratum: int, above: float) -> float:
@@ -256,7 +256,7 @@ def fit(values: Floats, inputs: Floats, outputs: Floats, loads: Floats) -> Basel
     residuals = np.log(values / expected) - np.log1p(per_load * load)
     cut_s, cut_load = float(np.median(expected)), float(np.median(load))
     busy = load > cut_load
-    halves = [loads[half] if half.any() else loads for half in (~busy, busy)]
+    halves = [loads[half] if half.sum() >= _MIN_STRATUM else loads for half in (~busy, busy)]
     strata = 2 * busy + (expected > cut_s)
     knots = []
     for stratum in range(4):
@@ -314,7 +314,7 @@ def _per_load(residuals: Floats, load: Floats) -> tuple[float, float]:
     means = losses.mean(axis=1)
     best = int(np.argmin(means))
     worse = losses - losses[best]
-    possible = worse.mean(axis=1) <= _SURE * worse.std(axis=1) / math.sqrt(len(load))
+    possible = worse.mean(axis=1) <= _SURE * worse.std(axis=1) / math.sqrt(len(load)) + 1e-9
     return float(slopes[best]) if means[best] < 0.99 * means[0] else 0.0, float(slopes[possible].max())
 
 

@@ -73,12 +73,14 @@ class LatencyShift(Detector):
             "A planned change of hardware, batching, region or serving engine.",
             "Prompt caching that starts to hit (faster first token) or stops to hit (slower).",
             "A provider's time of day when the baseline was learned within minutes.",
+            "Load that stays above the baseline's around the clock and slows calls.",
         ),
         known_gaps=(
             "Steps below 4 % are ignored by design.",
             "Load is what this deployment's own arrivals show; a shared accelerator may be busy with others.",
             "Where load visibly slows calls, steps that load could explain (10 to 20 %) are found late or not at all.",
-            "Beyond the baseline's load, slowness in proportion to the extra load is taken as explained.",
+            "A step that begins with unusual load may be found only when that has passed, or after one or two days.",
+            "Calls that arrive more than two hours out of order are taken to have come alone.",
             "Cached input tokens and batch neighbors are not in an observation.",
             "At most 12 requested models per deployment; others are not judged.",
             "Calls with far more tokens than those of the baseline are not judged.",
@@ -168,11 +170,11 @@ class LatencyShift(Detector):
         if not baseline.walk(idle_s, observed_s, loads, self.now_s):
             return None
         found = None
-        for walk in (baseline.up, baseline.down):
-            slower = walk is baseline.up
+        for walk in (baseline.up, baseline.down, baseline.crowded):
+            slower = walk is not baseline.down
             limit = max(self._limit(baseline.slack_up if slower else baseline.slack_down), baseline.least_limit)
             if walk.level >= limit:
-                found = _detection(metric, model, walk, limit, slower=slower) or found
+                found = found or _detection(metric, model, walk, limit, slower=slower)
                 walk.level = 0.0
         return found
 
@@ -202,8 +204,9 @@ def _detection(metric: str, model: str | None, walk: Walk, limit: float, *, slow
         severity = Severity.HIGH if step >= _HIGH_STEP else Severity.MEDIUM
     verb, meaning = ("rose", "") if slower else ("fell", "; a smaller model, a cache or a skipped step may answer")
     named = f" of {model[:128]}" if model else ""
+    equal = "tokens, under load unlike the baseline's," if 2 * walk.unsure > walk.seen else "tokens and load"
     return Detection(
-        summary=f"{metric.capitalize()}{named} at equal tokens and load {verb} by {abs(change_s) * 1e3:.0f} ms "
+        summary=f"{metric.capitalize()}{named} at equal {equal} {verb} by {abs(change_s) * 1e3:.0f} ms "
         f"({math.expm1(step):+.0%}) over the last {walk.seen} calls{meaning}.",
         severity=severity,
         score=walk.level,

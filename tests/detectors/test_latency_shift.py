@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from detectors.arrivals import Arrivals
 from detectors.catalog.latency_shift import LatencyShift
 from detectors.timing import fit
 from detectors.types import Detection, Observation, Severity
@@ -107,6 +108,103 @@ def test_a_burst_of_arrivals_without_a_step_is_quiet() -> None:
 def test_a_burst_that_slows_calls_through_a_queue_is_quiet() -> None:
     detector = watched(queue=0.01)
     assert said(detector, calls(1_500, seed=8, first=1_000, gap_s=0.1, queue=0.01)) == []
+
+
+def bursts(hours: float, *, seed: int, first_s: float = 0.0, slower: float = 1.0) -> list[Observation]:
+    """One call in 4 s, and every 8 minutes some 30 calls within half a minute; each in flight slows by 3 %."""
+    draw = np.random.default_rng(seed)
+    span_s = 3_600.0 * hours
+    quiet = draw.uniform(0.0, span_s, int(span_s / 4.0))
+    starts = draw.uniform(0.0, span_s, int(span_s / 480.0))
+    times = np.sort(np.concatenate((quiet, *(start + draw.uniform(0.0, 25.0, 30) for start in starts))))
+    inputs = draw.lognormal(7.0, 0.4, len(times)).astype(int)
+    outputs = np.clip(draw.lognormal(4.8, 0.6, len(times)), 1, 8_000).astype(int)
+    noise = draw.lognormal(0.0, (0.18, 0.1), (len(times), 2))
+    ends: list[float] = []
+    observations = []
+    for place, time_s in enumerate(times.tolist()):
+        ends = [end_s for end_s in ends if end_s > time_s]
+        factor = slower * (1.0 + 0.03 * len(ends))
+        ttft_s = factor * (0.4 + 0.00004 * inputs[place]) * noise[place, 0]
+        latency_s = ttft_s + factor * 0.015 * outputs[place] * noise[place, 1]
+        ends.append(time_s + latency_s)
+        observations.append(
+            Observation(
+                event_id=str(place),
+                time_s=START_S + first_s + time_s,
+                deployment="d",
+                model="m",
+                input_tokens=int(inputs[place]),
+                output_tokens=int(outputs[place]),
+                latency_s=float(latency_s),
+                ttft_s=float(ttft_s),
+            )
+        )
+    return observations
+
+
+def out_of_order(observations: list[Observation], seed: int) -> list[Observation]:
+    """Records of 17 calls, shuffled within eight: what a worker sees that reads several partitions."""
+    draw = np.random.default_rng(seed)
+    records = [observations[place : place + 17] for place in range(0, len(observations), 17)]
+    mixed: list[Observation] = []
+    for place in range(0, len(records), 8):
+        window = records[place : place + 8]
+        mixed.extend(observation for index in draw.permutation(len(window)) for observation in window[index])
+    return mixed
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_bursts_that_slow_calls_are_quiet_and_a_step_between_them_is_not(seed: int) -> None:
+    detector = LatencyShift(share=SHARE)
+    assert said(detector, iter(bursts(8.0, seed=seed))) == []
+    found = said(detector, iter(bursts(1.0, seed=seed + 10, first_s=28_800.0, slower=1.18)))
+    assert found
+    assert found[0][0] < 300
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_bursts_and_a_step_are_told_apart_out_of_order_too(seed: int) -> None:
+    detector = LatencyShift(share=SHARE)
+    assert said(detector, iter(out_of_order(bursts(8.0, seed=seed), seed))) == []
+    found = said(detector, iter(out_of_order(bursts(1.0, seed=seed + 10, first_s=28_800.0, slower=1.18), seed)))
+    assert found
+    assert found[0][0] < 300
+
+
+def test_lasting_load_that_may_explain_a_step_hides_it_for_a_busy_day_and_not_for_ever() -> None:
+    def paced(observations: Iterator[Observation], first_s: float, gap_s: float) -> Iterator[Observation]:
+        for place, one in enumerate(observations):
+            yield msgspec.structs.replace(one, time_s=START_S + first_s + gap_s * place)
+
+    detector = LatencyShift(share=SHARE)
+    assert said(detector, paced(calls(1_000, seed=1), 0.0, 10.0)) == []
+    found = said(detector, paced(calls(50_000, seed=2, slower=1.3), 10_000.0, 2.5))
+    assert found
+    assert 12.0 < found[0][0] * 2.5 / 3_600.0 < 48.0
+    assert "under load unlike the baseline's" in found[0][1].summary
+
+
+def test_arrivals_are_counted_by_event_time_in_any_order() -> None:
+    draw = np.random.default_rng(0)
+    times = (START_S + np.sort(draw.uniform(0.0, 600.0, 1_200))).tolist()
+    mixed = Arrivals()
+    for place in draw.permutation(len(times)):
+        mixed.see(times[place])
+    ordered = Arrivals()
+    for time_s in times:
+        loads = ordered.see(time_s)
+    assert mixed.see(times[-1]) == pytest.approx(
+        [load + 1.0 / window_s for load, window_s in zip(loads, (3, 10, 30), strict=True)]
+    )
+    assert loads[2] == pytest.approx(2.0, rel=0.3)
+
+
+def test_made_up_times_do_not_grow_the_counts() -> None:
+    arrivals = Arrivals()
+    for minute in range(1_000):
+        arrivals.see(minute * 86_400.0)
+    assert len(arrivals.minutes) <= 128
 
 
 def test_a_step_is_found_during_a_busy_hour_like_those_of_the_baseline() -> None:
