@@ -16,6 +16,10 @@ DAY_S = 86_400.0
 MIN_ARL = 1_000.0
 """No detector alarms by chance more than once in this many observations, however generous the budget."""
 
+_MEMORY_DAYS = 7.0
+_PATIENCE = 100
+"""Observations in a row from more than a day ago that turn a clock back: an export of old calls holds fewer."""
+
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
     """The alarm budget and what it is shared over.
@@ -36,16 +40,20 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pace(msgspec.Struct, kw_only=True):
-    """How many usable observations per day a subject sends, by event time.
+    """How many usable observations per day a subject sends, by event time, over its last seven days.
 
-    An exponentially weighted mean gap between times that set a new latest; gaps are clamped to [0, 1 day].
-    A jump back of more than a day sets the clock anew, so that one absurd time costs two gaps; less is taken
-    for late arrivals, which count but take no time. Cost: a few float operations.
+    Callers choose the times they claim, and thresholds hang on the pace: one of them must not move it. Time
+    passes only where a new latest is set, at most a day at once, so late arrivals count and take no time. Times of
+    more than a day ago are taken for late too, until nothing else came `_PATIENCE` times in a row: then it was
+    the clock that was wrong, and the leap that had brought it there is taken back. Cost: a few float operations.
     """
 
     last_s: float | None = None
-    gap_s: float = 0.0
-    count: int = 0
+    left_s: float | None = None
+    behind: int = 0
+    leap: float = 0.0
+    days: float = 0.0
+    seen: float = 0.0
 
     def see(self, time_s: float) -> None:
         """Learn one arrival; a time that is not finite is none."""
@@ -55,16 +63,31 @@ class Pace(msgspec.Struct, kw_only=True):
             self.last_s = time_s
             return
         jump_s = time_s - self.last_s
-        gap_s = min(max(jump_s, 0.0), DAY_S)
-        if jump_s > 0.0 or jump_s < -DAY_S:
-            self.last_s = time_s
-        self.count += 1
-        self.gap_s += (gap_s - self.gap_s) / min(self.count, 1_000)
+        self.seen += 1.0
+        if jump_s < -DAY_S:
+            self.behind += 1
+            if self.behind > _PATIENCE:
+                self.left_s, self.last_s, self.behind = self.last_s, time_s, 0
+                self.days, self.leap = max(self.days - self.leap, 0.0), 0.0
+            return
+        self.behind = 0
+        if jump_s <= 0.0:
+            return
+        self.last_s = time_s
+        if self.left_s is not None and abs(time_s - self.left_s) <= DAY_S:
+            jump_s, self.left_s = max(time_s - self.left_s, 0.0), None
+        if jump_s >= DAY_S:
+            # The very first: it may be that time which was absurd.
+            jump_s, self.leap = (DAY_S, 1.0) if self.seen > 1.0 else (0.0, 0.0)
+        self.days += jump_s / DAY_S
+        if self.days > _MEMORY_DAYS:
+            self.seen *= _MEMORY_DAYS / self.days
+            self.days = _MEMORY_DAYS
 
     @property
     def per_day(self) -> float:
-        """Observations per day, never more than one a millisecond."""
-        return DAY_S / max(self.gap_s, 0.001)
+        """Observations per day, at least one and never more than one a millisecond."""
+        return min(max(self.seen / max(self.days, 1e-12), 1.0), DAY_S * 1_000.0)
 
 
 def average_run_length(share: float, per_day: float) -> float:

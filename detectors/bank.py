@@ -1,7 +1,8 @@
 """The live detectors of every subject, and how a detection becomes a finding.
 
 A bank is fed messages in offset order. It is pure: what it remembers it hands out as bytes, and what
-it has forgotten (`unknown`) it is given back (`admit`) by whoever can read a store.
+it has forgotten (`unknown`) it is given back (`admit`) by whoever can read a store. A subject that was
+seen less than `patience` times is but a number in its partition's `Newcomers`.
 """
 
 from __future__ import annotations
@@ -11,22 +12,26 @@ import importlib
 import math
 import pkgutil
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from detectors import catalog
 from detectors.alarms import Budget
 from detectors.base import DEPLOYMENT, PRINCIPAL, Detector, dump, load
-from detectors.types import Detection, Finding, Observation, Severity
+from detectors.newcomers import Newcomers
+from detectors.types import Detection, Evidence, Finding, Observation, Severity
 
 COOL_DOWN_S = 3_600.0
 """One detector speaks about one subject once an hour of event time, unless it gets more severe: it prevents a
 page per request."""
 
-MAX_SUBJECTS = 200_000
+MAX_SUBJECTS = 100_000
 """Live subjects of one bank; the least recently seen leave first, so that an attacker who opens accounts
 by the million costs disk and not the worker's memory."""
+
+DETECTOR_FAULT = "pipeline.detector_fault"
+"""Who a finding is by that says that a detector broke: an attacker who can break one can blind it."""
 
 
 def discover() -> dict[str, type[Detector]]:
@@ -88,13 +93,19 @@ class Bank:
         budget: Budget,
         kinds: Mapping[str, type[Detector]] | None = None,
         max_subjects: int = MAX_SUBJECTS,
+        patience: int = 1,
     ) -> None:
-        """A bank for `scope` with all of the catalog's detectors of that scope, or those of `kinds`."""
+        """A bank for `scope` with all of the catalog's detectors of that scope, or those of `kinds`.
+
+        A subject gets detectors with its observation number `patience`; those before are not learned.
+        """
         kinds = discover() if kinds is None else kinds
         self.scope = scope
         self.kinds = {name: kind for name, kind in kinds.items() if kind.metadata.scope == scope}
         self._share = budget.share(scope, len(kinds))
         self._max_subjects = max_subjects
+        self._patience = patience
+        self._newcomers: dict[int, Newcomers] = {}
         self._subjects: OrderedDict[str, _Subject] = OrderedDict()
         self._changed: set[str] = set()
         self._evicted: dict[str, tuple[int, int, bytes]] = {}
@@ -107,37 +118,71 @@ class Bank:
         """The subject an observation is about; `None` when it does not say."""
         return observation.deployment if self.scope == DEPLOYMENT else observation.principal
 
-    def unknown(self, subjects: Iterable[str]) -> set[str]:
-        """Those of `subjects` whose state is not here: look them up and `admit` them before `apply`."""
-        return {subject for subject in subjects if subject not in self._subjects and subject not in self._evicted}
+    @property
+    def max_subjects(self) -> int:
+        """How many subjects may be live after a message."""
+        return self._max_subjects
 
-    def admit(self, subject: str, partition: int, state: bytes | None) -> None:
-        """Make a subject live from an authenticated `state`, or cold when there is none.
+    @property
+    def waiting(self) -> int:
+        """How many states `take_changed` would give: they are held until then."""
+        return len(self._changed) + len(self._evicted)
 
-        Raises `msgspec.MsgspecError` when the state is not one of ours; detectors whose version has
-        changed since start cold.
+    def unknown(self, subjects: Mapping[str, int]) -> set[str]:
+        """Those of `subjects` (with their partitions) that may have a state which is not here.
+
+        Look them up and `admit` or `begin` those that have one before `apply`; the others are new. Those that
+        are live are kept from leaving before the next `max_subjects` others have come.
         """
-        self._enter(subject, partition, state)
-        self._evict()
+        unknown = set()
+        for subject, partition in subjects.items():
+            if subject in self._subjects:
+                self._subjects.move_to_end(subject)
+            elif subject not in self._evicted and subject not in self.newcomers(partition):
+                unknown.add(subject)
+        return unknown
 
-    def _enter(self, subject: str, partition: int, state: bytes | None) -> _Subject:
+    def admit(self, subject: str, partition: int, state: bytes) -> list[str]:
+        """Make a subject live from an authenticated `state`; the ids of detectors that start cold nevertheless.
+
+        Those are the ones whose version has changed since. Raises `msgspec.MsgspecError` when the state is not
+        one of ours.
+        """
+        entered, outdated = self._thaw(partition, state)
+        self._subjects[subject] = entered
+        self.newcomers(partition).forget(subject)
+        return outdated
+
+    def begin(self, subject: str, partition: int) -> None:
+        """Make a subject live that is no newcomer but whose state is lost."""
+        detectors = {name: kind(share=self._share) for name, kind in self.kinds.items()}
+        self._subjects[subject] = _Subject(partition, detectors, {}, 0)
+        self.newcomers(partition).forget(subject)
+
+    def newcomers(self, partition: int) -> Newcomers:
+        """The newcomers of a partition."""
+        return self._newcomers.setdefault(partition, Newcomers())
+
+    def meet(self, partition: int, newcomers: Newcomers) -> None:
+        """Take `newcomers`, as they were saved, for those of a partition; they are counted in place."""
+        self._newcomers[partition] = newcomers
+
+    def _enter(self, subject: str, partition: int) -> _Subject | None:
+        """A subject that is not live: one that is about to leave comes back, a newcomer may get established."""
         pending = self._evicted.pop(subject, None)
         if pending is not None:
-            state = pending[-1]
+            self.admit(subject, partition, pending[-1])
             self._changed.add(subject)
-        if state is None:
-            detectors = {name: kind(share=self._share) for name, kind in self.kinds.items()}
-            entered = _Subject(partition, detectors, {}, 0)
-        else:
-            entered = self._thaw(partition, state)
-        self._subjects[subject] = entered
-        return entered
+        elif self.newcomers(partition).establish(subject, self._patience):
+            self.begin(subject, partition)
+        return self._subjects.get(subject)
 
     def _evict(self) -> None:
         while len(self._subjects) > self._max_subjects:
             oldest, gone = self._subjects.popitem(last=False)
-            self._changed.discard(oldest)
-            self._evicted[oldest] = (gone.partition, gone.next_offset, self._freeze(gone))
+            if oldest in self._changed:
+                self._changed.remove(oldest)
+                self._evicted[oldest] = (gone.partition, gone.next_offset, self._freeze(gone))
 
     def apply(self, partition: int, offset: int, observations: Sequence[Observation]) -> list[Finding]:
         """Learn the observations of one message; what a subject has already learned is skipped."""
@@ -149,14 +194,11 @@ class Bank:
                 continue
             subject = self._subjects.get(name)
             if subject is None:
-                subject = self._enter(name, partition, None)
-            if offset < subject.next_offset:
+                subject = self._enter(name, partition)
+            if subject is None or offset < subject.next_offset:
                 continue
             touched[name] = subject
-            for detector_id, detector in subject.detectors.items():
-                detection = self._ask(detector_id, detector, subject, observation)
-                if detection is not None and subject.speaks(detector_id, observation.time_s, detection.severity):
-                    findings.append(self._finding(detector_id, name, observation, detection))
+            self._learn(name, subject, observation, findings)
         for name, subject in touched.items():
             subject.next_offset = offset + 1
             self._changed.add(name)
@@ -164,6 +206,23 @@ class Bank:
         # Not before: a subject that leaves in the middle of a message takes the wrong next offset with it.
         self._evict()
         return findings
+
+    def _learn(self, name: str, subject: _Subject, observation: Observation, findings: list[Finding]) -> None:
+        """One observation to all detectors of its subject; one that breaks is replaced by a fresh one."""
+        for detector_id, detector in subject.detectors.items():
+            try:
+                detection = detector.update(observation)
+            except BaseException as error:
+                # River's Rust parts panic with a BaseException of their own; anything else of that kind is the
+                # process being stopped.
+                if not isinstance(error, Exception) and type(error).__module__ != "pyo3_runtime":
+                    raise
+                subject.detectors[detector_id] = self.kinds[detector_id](share=self._share)
+                if subject.speaks(f"{DETECTOR_FAULT} {detector_id}", observation.time_s, Severity.MEDIUM):
+                    findings.append(self._fault(detector_id, type(error).__name__, name, observation))
+                continue
+            if detection is not None and subject.speaks(detector_id, observation.time_s, detection.severity):
+                findings.append(self._finding(detector_id, name, observation, detection))
 
     def take_changed(self) -> list[tuple[str, int, int, bytes]]:
         """Subject, partition, next offset and state of every subject that learned since the last call.
@@ -184,32 +243,12 @@ class Bank:
         self._subjects.clear()
         self._changed.clear()
         self._evicted.clear()
-
-    def _ask(
-        self, detector_id: str, detector: Detector, subject: _Subject, observation: Observation
-    ) -> Detection | None:
-        """One update; a detector that breaks is replaced by a fresh one and says so."""
-        try:
-            return detector.update(observation)
-        except BaseException as error:
-            # River's Rust parts panic with a BaseException of their own; anything else of that kind is the
-            # process being stopped.
-            if not isinstance(error, Exception) and type(error).__module__ != "pyo3_runtime":
-                raise
-            subject.detectors[detector_id] = self.kinds[detector_id](share=self._share)
-            return Detection(
-                summary=f"detector {detector_id} failed with {type(error).__name__} and starts cold",
-                severity=Severity.LOW,
-                score=1.0,
-                threshold=1.0,
-                onset_s=observation.time_s,
-            )
+        self._newcomers.clear()
 
     def _finding(self, detector_id: str, subject: str, observation: Observation, detection: Detection) -> Finding:
         metadata = self.kinds[detector_id].metadata
-        identity = "\0".join((detector_id, str(metadata.version), self.scope, subject, observation.event_id))
         return Finding(
-            finding_id=hashlib.blake2b(identity.encode(), digest_size=16).hexdigest(),
+            finding_id=self._identity(detector_id, metadata.version, subject, observation),
             detector=detector_id,
             version=metadata.version,
             scope=self.scope,
@@ -229,13 +268,41 @@ class Bank:
             owasp=metadata.owasp,
         )
 
+    def _fault(self, detector_id: str, error: str, subject: str, observation: Observation) -> Finding:
+        """A detector broke and was replaced by a fresh one. The error's own text may quote what was sent."""
+        version = self.kinds[detector_id].metadata.version
+        return Finding(
+            finding_id=self._identity(f"{DETECTOR_FAULT} {detector_id}", version, subject, observation),
+            detector=DETECTOR_FAULT,
+            version=version,
+            scope=self.scope,
+            subject=subject,
+            deployment=observation.deployment,
+            time_s=observation.time_s,
+            onset_s=observation.time_s,
+            severity=Severity.MEDIUM,
+            summary=f"detector {detector_id} failed with {error} on this {self.scope} and starts cold",
+            score=1.0,
+            threshold=1.0,
+            budget_share=0.0,
+            event_id=observation.event_id,
+            principal=observation.principal if self.scope == PRINCIPAL else None,
+            evidence=(Evidence(name="detector", observed=detector_id), Evidence(name="error", observed=error)),
+        )
+
+    def _identity(self, detector: str, version: int, subject: str, observation: Observation) -> str:
+        identity = "\0".join((detector, str(version), self.scope, subject, observation.event_id))
+        return hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
+
     def _freeze(self, subject: _Subject) -> bytes:
         states = {name: (detector.metadata.version, dump(detector)) for name, detector in subject.detectors.items()}
         return msgspec.msgpack.encode(SubjectState(subject.next_offset, subject.fired, states))
 
-    def _thaw(self, partition: int, state: bytes) -> _Subject:
+    def _thaw(self, partition: int, state: bytes) -> tuple[_Subject, list[str]]:
+        """A subject from its state, and which detectors saved another version of theirs: that is not even parsed."""
         saved = msgspec.msgpack.decode(state, type=SubjectState)
         detectors: dict[str, Detector] = {}
+        outdated = []
         for name, kind in self.kinds.items():
             version, data = saved.detectors.get(name, (None, b""))
             if version == kind.metadata.version:
@@ -243,4 +310,6 @@ class Bank:
                 detectors[name].share = self._share
             else:
                 detectors[name] = kind(share=self._share)
-        return _Subject(partition, detectors, saved.fired, saved.next_offset)
+                if version is not None:
+                    outdated.append(name)
+        return _Subject(partition, detectors, saved.fired, saved.next_offset), outdated

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import secrets
+import stat
 from pathlib import Path
 
 import msgspec
@@ -28,9 +29,18 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True):
 def load_keys(settings: Settings) -> Keys:
     """The keys of `settings`, or those of a key file that is made once next to the data, with a warning.
 
-    Raises `OSError` when the file cannot be read or made, `SettingsError` when it holds no key.
+    Raises `OSError` when the file cannot be read or made, `SettingsError` when it holds no key or others may read it.
     """
-    return derive(settings.key or _own_key(settings.data_dir / "key"))
+    keys = derive(settings.key or _own_key(settings.data_dir / "key"))
+    if settings.snapshot_key is None:
+        return keys
+    return msgspec.structs.replace(keys, snapshots=derive(settings.snapshot_key).snapshots)
+
+
+def snapshot_keys(settings: Settings, keys: Keys) -> tuple[bytes, ...]:
+    """The key that signs snapshots, then all others whose signatures are still accepted."""
+    previous = [key for key in (settings.previous_keys or "").split(",") if key]
+    return keys.snapshots, *(derive(key).snapshots for key in previous)
 
 
 def derive(key: str) -> Keys:
@@ -49,6 +59,8 @@ def derive(key: str) -> Keys:
 
 def _read(path: Path) -> str:
     """The key in a file; a file cut short by a crash must not become a key that anybody can guess."""
+    if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise SettingsError(f"{path}: it can be read or written by others; chmod 600 it, or delete it for a new key")
     text = path.read_bytes().decode("ascii", "replace").strip()
     if len(text) < _LEAST_KEY_CHARS:
         raise SettingsError(
@@ -66,6 +78,7 @@ def _own_key(path: Path) -> str:
     made = secrets.token_hex(32)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        os.fchmod(file.fileno(), 0o600)  # whatever the umask took away
         file.write(made)
         file.flush()
         os.fsync(file.fileno())

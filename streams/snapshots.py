@@ -22,6 +22,10 @@ class SnapshotRefusedError(Exception):
     """The envelope is not one to trust here; the message says why, for the finding about a cold start."""
 
 
+class SnapshotOutdatedError(SnapshotRefusedError):
+    """It is of another key, release or library, as many others will be: one finding for all of them."""
+
+
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """Whose state it is, where it was learned (the topic and partition of its observations) and how far."""
 
@@ -61,19 +65,19 @@ def unseal(envelope: bytes, origin: Origin, libraries: Mapping[str, str], keys: 
     signer = envelope[len(_MAGIC) : start]
     key = next((each for each in keys if hmac.compare_digest(key_id(each), signer)), None)
     if key is None:
-        raise SnapshotRefusedError("it was signed with a key that is not accepted here")
+        raise SnapshotOutdatedError("it was signed with a key that is not accepted here")
     mac, body = envelope[start : start + _MAC_BYTES], envelope[start + _MAC_BYTES :]
     if not hmac.compare_digest(hmac.digest(key, body, "sha256"), mac):
         raise SnapshotRefusedError("its signature does not match its content")
     try:
         content = msgspec.msgpack.decode(body, type=_Body)
     except msgspec.MsgspecError:
-        raise SnapshotRefusedError("it has another layout than this release writes") from None
+        raise SnapshotOutdatedError("it has another layout than this release writes") from None
     if content.origin != origin:
         raise SnapshotRefusedError("it belongs to another subject, partition or offset")
     if content.libraries != dict(libraries):
         changed = sorted(
             name for name in {*content.libraries, *libraries} if content.libraries.get(name) != libraries.get(name)
         )
-        raise SnapshotRefusedError(f"it was written by other versions of {', '.join(changed)}")
+        raise SnapshotOutdatedError(f"it was written by other versions of {', '.join(changed)}")
     return content.state

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from streams.keys import Keys, derive, load_keys
+from streams.keys import Keys, derive, load_keys, snapshot_keys
 from streams.settings import Settings, SettingsError
 
 KEY = "k" * 32
@@ -70,5 +71,37 @@ def test_workers_that_start_at_once_agree_on_one_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"\n", b"abc", b"\xff\xfe"], ids=["empty", "a line end", "cut", "binary"])
 def test_a_damaged_key_file_is_refused_because_anybody_could_guess_it(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "key").write_bytes(content)
+    (tmp_path / "key").chmod(0o600)
     with pytest.raises(SettingsError, match="holds no key of 32 characters"):
         load_keys(Settings(data_dir=tmp_path))
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o666], ids=oct)
+def test_a_key_file_that_others_may_read_or_replace_is_refused(tmp_path: Path, mode: int) -> None:
+    load_keys(Settings(data_dir=tmp_path))
+    (tmp_path / "key").chmod(mode)
+    with pytest.raises(SettingsError, match="by others; chmod 600"):
+        load_keys(Settings(data_dir=tmp_path))
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077, 0o777], ids=oct)
+def test_the_made_key_file_is_for_its_owner_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        load_keys(Settings(data_dir=tmp_path))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
+
+
+def test_a_snapshot_key_changes_who_signs_and_no_pseudonym() -> None:
+    keys = load_keys(Settings(key=KEY, snapshot_key="s" * 32))
+    assert keys.snapshots == derive("s" * 32).snapshots
+    assert (keys.pseudonyms, keys.hashes) == (derive(KEY).pseudonyms, derive(KEY).hashes)
+
+
+def test_the_current_key_signs_and_previous_ones_are_accepted() -> None:
+    settings = Settings(key=KEY, previous_keys=f"{'p' * 32},{'q' * 32}")
+    expected = tuple(derive(key).snapshots for key in (KEY, "p" * 32, "q" * 32))
+    assert snapshot_keys(settings, load_keys(settings)) == expected
+    assert snapshot_keys(Settings(key=KEY), derive(KEY)) == expected[:1]

@@ -75,8 +75,9 @@ class Store:
             self.rows[subject] = (next_offset, state)
 
     def recall(self, made: Bank, message: list[Observation]) -> None:
-        for subject in sorted(made.unknown(observation.deployment for observation in message)):
-            made.admit(subject, 0, self.rows[subject][1] if subject in self.rows else None)
+        for subject in sorted(made.unknown({observation.deployment: 0 for observation in message})):
+            if subject in self.rows:
+                assert made.admit(subject, 0, self.rows[subject][1]) == []
 
 
 def unstopped(messages: list[list[Observation]]) -> list[Finding]:
@@ -142,24 +143,24 @@ def test_the_least_recently_seen_subject_leaves_first() -> None:
     for offset, subject in enumerate(["a", "b", "a", "c"]):
         made.apply(0, offset, [call(subject)])
     made.take_changed()
-    assert made.unknown(["a", "b", "c"]) == {"b"}
+    assert made.unknown(dict.fromkeys("abc", 0)) == {"b"}
 
 
 def test_a_subject_that_left_is_not_asked_of_the_store_until_it_was_taken() -> None:
     made = bank(max_subjects=1)
     made.apply(0, 0, [call("a", tokens=7)])
     made.apply(0, 1, [call("b")])
-    assert made.unknown(["a", "b", "c"]) == {"c"}
+    assert made.unknown(dict.fromkeys("abc", 0)) == {"c"}
     made.apply(0, 2, [call("a", tokens=1)])
     assert msgspec.msgpack.decode(states(made)["a"].detectors["adder"][1])["total"] == 8
-    assert made.unknown(["a", "b"]) == {"b"}
+    assert made.unknown(dict.fromkeys("ab", 0)) == {"b"}
 
 
 def test_a_subject_that_left_and_came_back_is_still_to_be_kept() -> None:
     made = bank(max_subjects=1)
     made.apply(0, 0, [call("a", tokens=7)])
     made.apply(0, 1, [call("b")])
-    made.admit("a", 0, None)
+    made.apply(0, 0, [call("a", tokens=100)])
     assert msgspec.msgpack.decode(states(made)["a"].detectors["adder"][1])["total"] == 7
 
 
@@ -172,12 +173,45 @@ def test_what_was_taken_is_not_offered_again_until_it_changes() -> None:
     assert states(made).keys() == {"b"}
 
 
+def test_a_subject_that_learned_nothing_new_leaves_without_a_trace() -> None:
+    made = bank(max_subjects=1)
+    made.apply(0, 0, [call("a")])
+    made.take_changed()
+    made.apply(0, 1, [call("b")])
+    assert states(made).keys() == {"b"}
+    assert made.unknown({"a": 0}) == {"a"}
+
+
+def test_a_live_subject_that_is_asked_for_does_not_leave_before_it_was_fed() -> None:
+    first, made = bank(), bank(max_subjects=3)
+    first.apply(0, 0, [call("c", tokens=5), call("d", tokens=5)])
+    saved = {subject: state for subject, _, _, state in first.take_changed()}
+    made.apply(0, 0, [call("a", tokens=7), call("b")])
+    made.take_changed()
+    assert made.unknown({"a": 0, "c": 0, "d": 0}) == {"c", "d"}
+    for subject, state in saved.items():
+        made.admit(subject, 0, state)
+    made.apply(0, 1, [call("c"), call("d")])
+    made.apply(0, 2, [call("a", tokens=1)])
+    assert msgspec.msgpack.decode(states(made)["a"].detectors["adder"][1])["total"] == 8
+    assert made.unknown({"b": 0}) == {"b"}
+
+
+def test_how_many_states_wait_to_be_taken_is_told() -> None:
+    made = bank(max_subjects=1)
+    assert made.waiting == 0
+    made.apply(0, 0, [call("a"), call("b"), call("c")])
+    assert made.waiting == 3
+    made.take_changed()
+    assert made.waiting == 0
+
+
 def test_a_cleared_bank_knows_nobody_and_has_nothing_to_keep() -> None:
     made = bank(max_subjects=1)
     made.apply(0, 0, [call("a"), call("b")])
     made.clear()
     assert made.take_changed() == []
-    assert made.unknown(["a", "b"]) == {"a", "b"}
+    assert made.unknown(dict.fromkeys("ab", 0)) == {"a", "b"}
     assert len(made) == 0
 
 
@@ -204,7 +238,7 @@ def test_a_detector_of_another_version_starts_cold_and_the_others_do_not() -> No
     old.apply(0, 0, [call(tokens=5)])
     ((subject, partition, _, state),) = old.take_changed()
     new = bank({"added": Adder, "changed": Newer, "kept": Adder})
-    new.admit(subject, partition, state)
+    assert new.admit(subject, partition, state) == ["changed"]
     new.apply(0, 1, [call(tokens=1)])
     totals = {name: msgspec.msgpack.decode(data)["total"] for name, (_, data) in states(new)["chat"].detectors.items()}
     assert totals == {"added": 1, "changed": 1, "kept": 6}
@@ -235,8 +269,8 @@ def test_a_state_that_is_not_ours_is_refused_and_leaves_the_bank_as_it_was(state
     made = bank()
     with pytest.raises(msgspec.MsgspecError):
         made.admit("chat", 0, state)
-    assert made.unknown(["chat"]) == {"chat"}
-    made.admit("chat", 0, None)
+    assert made.unknown({"chat": 0}) == {"chat"}
+    made.begin("chat", 0)
     assert len(made) == 1
 
 

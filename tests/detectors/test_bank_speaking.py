@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from detectors.bank import COOL_DOWN_S, Bank
+from detectors.bank import COOL_DOWN_S, DETECTOR_FAULT, Bank
 from detectors.base import DEPLOYMENT, PRINCIPAL, Detector, dump
 from detectors.types import Observation, Severity
 from tests.detectors.toys import (
@@ -30,10 +30,10 @@ def test_a_detector_that_breaks_starts_cold_says_so_and_spares_the_others(name: 
     for offset in range(2):
         made.apply(0, offset, [call(tokens=10)])
     findings = made.apply(0, 2, [call(model=name, tokens=10)])
-    assert [finding.detector for finding in findings] == ["adder", "fragile"]
+    assert [finding.detector for finding in findings] == ["adder", DETECTOR_FAULT]
     broken = findings[1]
-    assert name in broken.summary and "cold" in broken.summary and "secret" not in broken.summary
-    assert broken.severity is Severity.LOW
+    assert all(said in broken.summary for said in (name, "fragile", "cold")) and "secret" not in broken.summary
+    assert (broken.severity, broken.atlas, broken.owasp) == (Severity.MEDIUM, (), ())
     kept = states(made)["chat"].detectors
     assert msgspec.msgpack.decode(kept["adder"][1])["total"] == 30
     assert kept["fragile"][1] == dump(Fragile(share=BUDGET.share(DEPLOYMENT, 2)))
@@ -41,7 +41,21 @@ def test_a_detector_that_breaks_starts_cold_says_so_and_spares_the_others(name: 
 
 def test_a_detector_that_breaks_at_every_call_says_so_once_an_hour() -> None:
     calls = [call(time_s=NOON_S + 60.0 * minute, model="ValueError") for minute in range(180)]
-    assert spoken(bank({"fragile": Fragile}), *calls) == [Severity.LOW] * 3
+    assert spoken(bank({"fragile": Fragile}), *calls) == [Severity.MEDIUM] * 3
+
+
+def test_a_detector_that_has_just_spoken_still_says_that_it_breaks_and_speaks_on_afterwards() -> None:
+    made = bank({"fragile": Fragile})
+    calls = [*[call()] * 3, call(model="ValueError"), *[call()] * 3]
+    assert spoken(made, *calls) == [Severity.LOW, Severity.MEDIUM]
+    later = [call(time_s=NOON_S + COOL_DOWN_S)] * 3
+    found = [finding for offset, each in enumerate(later, 7) for finding in made.apply(0, offset, [each])]
+    assert [finding.detector for finding in found] == ["fragile"]
+
+
+def test_two_detectors_that_break_at_one_call_are_two_findings() -> None:
+    found = bank({"one": Fragile, "two": Fragile}).apply(0, 0, [call(model="ValueError")])
+    assert len({finding.finding_id for finding in found}) == 2
 
 
 @pytest.mark.parametrize("name", ["KeyboardInterrupt", "CancelledError", "SystemExit"])
