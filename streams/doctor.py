@@ -19,20 +19,39 @@ OK, WARN, FAIL = "ok", "warn", "fail"
 _CLOCK_S = 2.0
 _QUIET_S = 900.0
 
-_FIELDS = """
-SELECT deployment, count() AS events, count() AS time_s,
-       countIf(latency_s IS NOT NULL) AS latency_s, countIf(ttft_s IS NOT NULL) AS ttft_s,
-       countIf(principal IS NOT NULL) AS principal, countIf(notEmpty(style)) AS style,
-       countIf(input_tokens IS NOT NULL) AS input_tokens, countIf(output_tokens IS NOT NULL) AS output_tokens,
-       countIf(failed IS NOT NULL) AS failed, countIf(refused IS NOT NULL) AS refused,
-       countIf(finish_reason IS NOT NULL) AS finish_reason, countIf(prompt_hash IS NOT NULL) AS prompt_hash,
-       countIf(prompt_simhash IS NOT NULL) AS prompt_simhash, countIf(prompt_template IS NOT NULL) AS prompt_chars,
-       countIf(served_model IS NOT NULL) AS served_model, countIf(notEmpty(components)) AS components,
-       countIf(model IS NOT NULL) AS model
-FROM events_latest
-WHERE time >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')
-GROUP BY deployment ORDER BY events DESC LIMIT 50
-"""
+FIELDS = {
+    "time_s": "1.0",
+    "prompt_chars": "prompt_template",
+    **{
+        name: name
+        for name in (
+            "latency_s",
+            "ttft_s",
+            "principal",
+            "style",
+            "prompt_hash",
+            "prompt_simhash",
+            "prompt_template",
+            "input_tokens",
+            "output_tokens",
+            "failed",
+            "refused",
+            "finish_reason",
+            "model",
+            "served_model",
+            "components",
+        )
+    },
+}
+"""Observation fields by the column of `coverage` that says which share of the events has them."""
+
+_COVERAGE = f"""
+SELECT deployment, sum(coverage.events) AS arrived,
+       {", ".join(f"sum({column} * coverage.events) / arrived AS share_{field}" for field, column in FIELDS.items())}
+FROM coverage
+WHERE hour >= fromUnixTimestamp({{since_s:Int64}})
+GROUP BY deployment ORDER BY arrived DESC LIMIT 50
+"""  # noqa: S608 - constants of this file
 _LOOK_BACK_S = 86_400.0
 _BLIND_SHARE = 0.5
 
@@ -121,7 +140,7 @@ def _traffic(store: Store, now_s: float) -> Iterator[Check]:
 def _blindness(store: Store, now_s: float) -> Iterator[Check]:
     """Per deployment, the detectors that lack a field in most of the last day's events."""
     catalog = discover()
-    for row in store.query(_FIELDS, {"since_ms": int((now_s - _LOOK_BACK_S) * 1_000)}):
+    for row in store.query(_COVERAGE, {"since_s": int(now_s - _LOOK_BACK_S)}):
         blind = [
             f"{name} (no {', '.join(lacking)})"
             for name, kind in catalog.items()
@@ -130,7 +149,7 @@ def _blindness(store: Store, now_s: float) -> Iterator[Check]:
         yield Check(
             name=f"sight of {row['deployment']}",
             status=WARN if blind else OK,
-            saw=f"blind: {'; '.join(blind)}" if blind else f"all {len(catalog)} detectors see {row['events']} events",
+            saw=f"blind: {'; '.join(blind)}" if blind else f"all {len(catalog)} detectors see {row['arrived']} events",
             advice="have the source deliver these fields; README says where each format carries them",
         )
 
@@ -145,4 +164,4 @@ def _lacking(metadata: Metadata, row: dict[str, Any]) -> list[str]:
 
 
 def _is_rare(row: dict[str, Any], field: str) -> bool:
-    return field in row and row[field] < _BLIND_SHARE * row["events"]
+    return bool(row[f"share_{field}"] < _BLIND_SHARE)

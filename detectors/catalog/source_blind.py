@@ -1,0 +1,277 @@
+"""A source that stops delivering what detectors see by: texts, callers, times, tokens, names of what served.
+
+Each field is a stream of yes or no, whether a call has it. A likelihood-ratio CUSUM tests against half of the
+share that the warm-up leaves for certain; only falls are looked for. Fields of an answer are judged on
+calls that did not fail.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import msgspec
+
+from detectors import alarms
+from detectors.base import DEPLOYMENT, Detector, Metadata
+from detectors.types import MAX_TIME_S, Detection, Evidence, Observation, Severity
+
+_WARM_UP = 400
+_BATCH = 20
+_CLUSTERING_NOISE = 1.6
+"""Variance ratio of batches that independence alone reaches in about one of 40 warm-ups."""
+
+_CONFIDENCE_Z = 2.0
+_LEAST_SHARE = 0.05
+"""A field that fewer calls had was never something to see by."""
+
+_LEAST_MISSING = 30
+"""So many calls without a field there must be since the onset: a few odd ones in a row are no blindness."""
+
+_GONE = 0.1
+_PATIENCE_S = 3_600.0
+"""What is lost within an hour of the last word is said at its end: a bank lets one detector speak once an hour."""
+
+_MAX_CALLERS = 32
+_MAX_NAME_CHARS = 64
+_ONE_CALLER = 0.9
+
+_CALL = {
+    "principal": "caller",
+    "prompt_hash": "prompt text",
+    "latency_s": "latency",
+    "input_tokens": "input tokens",
+    "model": "requested model",
+    "failed": "outcome",
+    "components": "component digests",
+}
+_ANSWER = {
+    "style": "output text",
+    "output_tokens": "output tokens",
+    "ttft_s": "time to first token",
+    "finish_reason": "finish reason",
+    "served_model": "served model",
+}
+FIELDS = _CALL | _ANSWER
+"""Observation fields that are watched, and what a person calls them."""
+
+_CALL_FIELDS, _ANSWER_FIELDS = tuple(_CALL), tuple(_ANSWER)
+_GRAVE = frozenset(("principal", "prompt_hash", "style"))
+_LEAST_LIMIT = alarms.e_limit(alarms.bonferroni(alarms.MIN_ARL, len(FIELDS)))
+
+
+class Presence(msgspec.Struct, kw_only=True):
+    """One field: its warm-up counts, then the walk away from them.
+
+    `hit` and `miss` are the steps of `level` in nats; `returned` is the same walk the other way while the
+    field is `lost`.
+    """
+
+    seen: int = 0
+    hits: int = 0
+    batch_hits: int = 0
+    batch_squares: int = 0
+    hit: float = 0.0
+    miss: float = 0.0
+    level: float = 0.0
+    since_s: float = 0.0
+    calls: int = 0
+    missing: int = 0
+    lost: bool = False
+    returned: float = 0.0
+
+    @property
+    def before(self) -> float:
+        """The share of the warm-up's calls that had the field."""
+        return self.hits / max(self.seen, 1)
+
+    @property
+    def now(self) -> float:
+        """The share of the calls since the onset that have it."""
+        return 1.0 - self.missing / max(self.calls, 1)
+
+    def learn(self, present: bool) -> None:  # noqa: FBT001 - the outcome itself
+        """Count one call of the warm-up; the last one freezes the baseline."""
+        self.seen += 1
+        self.hits += present
+        self.batch_hits += present
+        if self.seen % _BATCH == 0:
+            self.batch_squares += self.batch_hits**2
+            self.batch_hits = 0
+        if self.seen == _WARM_UP and self.before >= _LEAST_SHARE:
+            share, half = _lowest(self.hits, self.seen), _lowest(self.hits, self.seen) / 2.0
+            weight = 1.0 / self._clustering()
+            self.hit = weight * math.log(half / share)
+            self.miss = weight * math.log((1.0 - half) / (1.0 - share))
+
+    def step(self, present: bool, time_s: float) -> None:  # noqa: FBT001 - the outcome itself
+        """Move the walk by one call."""
+        gain = self.hit if present else self.miss
+        if self.level <= 0.0:
+            if gain <= 0.0:
+                return
+            self.level, self.since_s, self.calls, self.missing = 0.0, time_s, 0, 0
+        self.level += gain
+        self.calls += 1
+        self.missing += not present
+
+    def come_back(self, present: bool, limit: float) -> None:  # noqa: FBT001 - the outcome itself
+        """Watch a lost field return; when it certainly has, it can be lost again."""
+        self.returned = max(self.returned - (self.hit if present else self.miss), 0.0)
+        if self.returned >= limit:
+            self.lost, self.returned, self.level = False, 0.0, 0.0
+
+    def _clustering(self) -> float:
+        """How many calls of a cluster count as one: the variance of batches over that of independent calls."""
+        independent = _BATCH * self.before * (1.0 - self.before)
+        if independent <= 0.0:
+            return 1.0
+        variance = self.batch_squares * _BATCH / self.seen - (self.before * _BATCH) ** 2
+        return max(1.0, variance / independent / _CLUSTERING_NOISE)
+
+
+def _lowest(hits: int, seen: int) -> float:
+    """The lower end of Wilson's 95 % interval of a rate."""
+    square = _CONFIDENCE_Z**2
+    center = (hits + square / 2.0) / (seen + square)
+    half = _CONFIDENCE_Z / (seen + square) * math.sqrt(hits * (seen - hits) / seen + square / 4.0)
+    return max(center - half, 1e-6)
+
+
+class SourceBlind(Detector):
+    """Likelihood-ratio CUSUMs of the presence of each field against the frozen baseline."""
+
+    metadata: ClassVar[Metadata] = Metadata(
+        version=1,
+        title="Source no longer delivers a field",
+        scope=DEPLOYMENT,
+        severity=Severity.HIGH,
+        sees="A field that calls used to have (caller, texts, latency, tokens, names of what served) and that half of "
+        "them or more now lack: other detectors go blind.",
+        requires=(),
+        any_of=tuple(FIELDS),
+        warm_up=_WARM_UP,
+        score_unit="log-likelihood ratio, nats",
+        atlas=("AML.T0107",),
+        owasp=("LLM03:2025",),
+        causes=(
+            "A gateway, collector or instrumentation was updated or set to leave content or identities out.",
+            "Somebody who is watched switched the logging of bodies or identities off.",
+            "A source changed its schema: the values are there under names that are not read.",
+            "Traffic moved to a client or route that never carried the field.",
+        ),
+        false_positives=(
+            "A new client, most of the traffic now, that does not stream, has no key or sends no text (images, tools).",
+            "An approved change of what may be logged.",
+            "A mix of clients that differs between day and night when the warm-up saw only one of them.",
+        ),
+        known_gaps=(
+            "A fall of a share by less than a third is not looked for: one of many sources may go blind unseen.",
+            "A field that was already missing during the warm-up is for `inferwatch doctor`, not for this detector.",
+            "Values that are there but made up (one principal for all, empty texts) count as delivered.",
+            "A source that goes silent altogether is another finding, pipeline.source_silent.",
+        ),
+        runbook=(
+            "Run `inferwatch doctor`: it names the detectors that are blind without the field.",
+            "Compare two stored events, one before and one after the onset: source, user agent, route, client version.",
+            "Find who changed the gateway, collector or logging policy at the onset, and whether it was approved.",
+            "Until it is back, treat the deployment as unwatched for those detectors and look at other records of it.",
+            "If the change was approved, note it; the detector says it once and waits for the field to return.",
+        ),
+        references=(
+            "MITRE ATT&CK T1562.008, Impair Defenses: Disable or Modify Cloud Logs",
+            "Lorden, Procedures for reacting to a change in distribution (1971)",
+            "Wilson, Probable inference, the law of succession, and statistical inference (1927)",
+        ),
+    )
+
+    pace: alarms.Pace = msgspec.field(default_factory=alarms.Pace)
+    now_s: float = 0.0
+    said_s: float | None = None
+    fields: dict[str, Presence] = msgspec.field(default_factory=lambda: {name: Presence() for name in FIELDS})
+    callers: dict[str, int] = msgspec.field(default_factory=dict)
+
+    def update(self, observation: Observation) -> Detection | None:
+        """Learn which fields one call has."""
+        if 0.0 <= observation.time_s <= MAX_TIME_S:
+            self.now_s = observation.time_s
+        self.pace.see(self.now_s)
+        top = self._look(observation, _CALL_FIELDS)
+        if observation.failed is not True:
+            top = max(top, self._look(observation, _ANSWER_FIELDS))
+        if top <= 0.0:
+            return None
+        self._blame(observation.principal)
+        if top < _LEAST_LIMIT or (self.said_s is not None and abs(self.now_s - self.said_s) < _PATIENCE_S):
+            return None
+        return self._judge()
+
+    def _look(self, observation: Observation, names: tuple[str, ...]) -> float:
+        """Take one call's fields in; the highest level of those it lacks."""
+        top = 0.0
+        for name in names:
+            field = self.fields[name]
+            present = getattr(observation, name) is not None
+            if field.seen < _WARM_UP:
+                field.learn(present)
+            elif field.lost:
+                field.come_back(present, _LEAST_LIMIT)
+            elif field.miss > 0.0 and (field.level > 0.0 or not present):
+                field.step(present, self.now_s)
+                if not present:
+                    top = max(top, field.level)
+        return top
+
+    def _blame(self, principal: str | None) -> None:
+        """Count a call that lacks something for its caller, from the time something began to be missing."""
+        if all(field.level <= 0.0 or field.calls <= 1 for field in self.fields.values()):
+            self.callers.clear()
+        name = "" if principal is None else principal[:_MAX_NAME_CHARS]
+        inherited = 0
+        if name not in self.callers and len(self.callers) >= _MAX_CALLERS:
+            inherited = self.callers.pop(min(self.callers, key=self.callers.__getitem__))
+        self.callers[name] = self.callers.get(name, inherited) + 1
+
+    def _judge(self) -> Detection | None:
+        """The fields that are lost by now, as one detection."""
+        arl = alarms.average_run_length(self.share, self.pace.per_day)
+        limit = alarms.e_limit(alarms.bonferroni(arl, len(FIELDS)))
+        falling = [
+            (name, field)
+            for name, field in self.fields.items()
+            if not field.lost and field.level >= limit / 2.0 and field.missing >= _LEAST_MISSING / 2.0
+        ]
+        falling.sort(key=lambda each: -each[1].level)
+        if not any(field.level >= limit and field.missing >= _LEAST_MISSING for _, field in falling):
+            return None
+        found = self._detection(falling, limit)
+        for _, field in falling:
+            field.lost, field.level = True, 0.0
+        self.said_s = self.now_s
+        return found
+
+    def _detection(self, falling: list[tuple[str, Presence]], limit: float) -> Detection:
+        worst = falling[0][1]
+        names = ", ".join(FIELDS[name] for name, _ in falling)
+        busiest = max(self.callers, key=self.callers.__getitem__, default="")
+        one = self.callers.get(busiest, 0) / max(sum(self.callers.values()), 1)
+        severity = Severity.MEDIUM
+        if any(name in _GRAVE and field.now <= _GONE for name, field in falling):
+            severity = Severity.HIGH
+        if busiest and one >= _ONE_CALLER and worst.now > _GONE:
+            severity = Severity.LOW  # others still have it: one caller's new client
+        rows = [
+            Evidence(
+                name=f"calls with {FIELDS[name]}", observed=100.0 * field.now, expected=100.0 * field.before, unit="%"
+            )
+            for name, field in falling[:7]
+        ]
+        return Detection(
+            summary=f"The source no longer delivers: {names}. Of the last {worst.calls} calls {worst.now:.0%} had "
+            f"{FIELDS[falling[0][0]]}, of the first {worst.seen} {worst.before:.0%} had; what needs it is blind.",
+            severity=severity,
+            score=worst.level,
+            threshold=limit,
+            onset_s=min(field.since_s for _, field in falling),
+            evidence=(*rows, Evidence(name="calls of the busiest caller", observed=100.0 * one, unit="%")),
+        )

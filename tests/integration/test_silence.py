@@ -1,0 +1,72 @@
+"""A source that stops, on the real servers: said once, however often the worker starts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from streams import topics
+from streams.settings import Settings
+from tests.integration.apache_kafka import KafkaServer
+from tests.integration.clickhouse_server import ClickHouseServer
+from tests.integration.stack import Stack, batch
+
+_SILENCES = "SELECT deployment, finding_id FROM findings_latest WHERE detector = 'pipeline.source_silent'"
+MINIMUM_S = 1.0
+
+
+@pytest.fixture
+def stack(
+    kafka: KafkaServer, clickhouse: ClickHouseServer, topic_prefix: str, database: str, tmp_path: Path
+) -> Iterator[Stack]:
+    settings = Settings(
+        kafka_brokers=kafka.brokers,
+        clickhouse_url=clickhouse.url,
+        clickhouse_database=database,
+        topic_prefix=topic_prefix,
+        consumer_group=f"{topic_prefix}worker",
+        partitions=2,
+        data_dir=tmp_path,
+        session_timeout_s=6.0,
+        snapshot_interval_s=0.5,
+        silence_minimum_s=MINIMUM_S,
+    )
+    stack = Stack(settings, tmp_path / "worker.log")
+    yield stack
+    stack.close()
+
+
+def speak(stack: Stack, deployment: str) -> None:
+    """Be a source for five seconds: its age is what its silence is measured against."""
+    for number in range(8):
+        stack.produce(0, batch(range(number * 10, number * 10 + 10), deployment=deployment))
+        time.sleep(0.7)
+
+
+def test_a_deployment_that_stops_is_said_once_over_a_restart_while_another_lives(stack: Stack) -> None:
+    def are_said(*deployments: str) -> bool:
+        stack.produce(1, batch(range(3), deployment="lives"))
+        return sorted(row["deployment"] for row in stack.store.query(_SILENCES)) == sorted(deployments)
+
+    speak(stack, "stops")
+    first = stack.start_worker()
+    stack.wait_for("the silence is a finding", lambda: are_said("stops"))
+    first.kill()
+    first.wait()
+    stack.start_worker()
+    # When the second silence is said, by the second worker, it has looked at the first one too.
+    speak(stack, "stops-later")
+    stack.wait_for("the other silence is a finding", lambda: are_said("stops", "stops-later"))
+
+
+def test_how_far_the_group_is_can_be_asked(stack: Stack) -> None:
+    assert topics.progress(stack.settings, topics.INFERENCE_LOGS) == {0: (0, 0), 1: (0, 0)}
+    stack.produce(0, batch([1]))
+    assert topics.progress(stack.settings, topics.INFERENCE_LOGS)[0] == (1, 0)
+    stack.start_worker()
+    stack.wait_for(
+        "it is read and committed", lambda: topics.progress(stack.settings, topics.INFERENCE_LOGS)[0] == (1, 1)
+    )
