@@ -255,10 +255,20 @@ def test_everything_the_image_copies_is_let_into_its_build_context() -> None:
     assert [name for name in allowed if not (REPOSITORY / name).exists()] == []
 
 
-def test_clickhouse_has_two_users_and_no_default() -> None:
+def test_clickhouse_has_a_user_for_each_thing_that_is_done_and_no_default() -> None:
     users = ET.parse(REPOSITORY / "docker/clickhouse/users.xml").find("users")  # noqa: S314 - our own file
     assert users is not None
-    assert [user.tag for user in users if "remove" not in user.attrib] == ["inferwatch", "grafana"]
+    assert [user.tag for user in users if "remove" not in user.attrib] == ["migrator", "inferwatch", "grafana"]
     assert [user.tag for user in users if "remove" in user.attrib] == ["default"]
     passwords = {user.find("password").attrib["from_env"] for user in users if user.find("password") is not None}  # type: ignore[union-attr]
-    assert passwords == {"CLICKHOUSE_PASSWORD", "CLICKHOUSE_GRAFANA_PASSWORD"}
+    assert passwords == {"CLICKHOUSE_MIGRATOR_PASSWORD", "CLICKHOUSE_PASSWORD", "CLICKHOUSE_GRAFANA_PASSWORD"}
+
+
+def test_only_the_migration_knows_the_password_of_the_owner() -> None:
+    knowing = {
+        name
+        for name, each in COMPOSE["services"].items()
+        if "clickhouse_migrator_password" in {secret["source"] for secret in each.get("secrets", [])}
+    }
+    assert knowing == {"migrate"}
+    assert COMPOSE["services"]["migrate"]["environment"]["INFERWATCH_CLICKHOUSE_USER"] == "migrator"

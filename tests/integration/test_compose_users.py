@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import clickhouse_connect
 import pytest
@@ -14,34 +13,22 @@ from streams.clickhouse import migrate
 from streams.settings import Settings
 from tests.conftest import LeaveOut
 from tests.integration.clickhouse_server import ClickHouseServer
+from tests.integration.clickhouse_users import (
+    GRAFANA_PASSWORD,
+    MIGRATOR_PASSWORD,
+    OWN_PASSWORD,
+    passwords,
+    server_with_users,
+)
 from tests.integration.conftest import served
 
 pytestmark = pytest.mark.integration
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-OWN_PASSWORD = "of the worker"
-GRAFANA_PASSWORD = "of the dashboards"
-
-DEFAULT_ON_LOOPBACK = "<default><password/><networks><ip>127.0.0.1</ip></networks><profile>default</profile></default>"
-
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, leave_out_integration: LeaveOut) -> Iterator[ClickHouseServer]:
-    """With the users of compose. The library that is our server needs its `default`, which compose removes."""
-    directory = tmp_path_factory.mktemp("compose-users")
-    config_file = directory / "config.xml"
-    text = (REPOSITORY / "docker/clickhouse/users.xml").read_text()
-    for ours, theirs in (
-        ('<default remove="remove"/>', DEFAULT_ON_LOOPBACK),
-        ("<profiles>", f"<users_config>{config_file}</users_config><quotas><default/></quotas><profiles><default/>"),
-    ):
-        assert text.count(ours) == 1
-        text = text.replace(ours, theirs)
-    config_file.write_text(text)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CLICKHOUSE_PASSWORD", OWN_PASSWORD)
-        patch.setenv("CLICKHOUSE_GRAFANA_PASSWORD", GRAFANA_PASSWORD)
-        yield from served(ClickHouseServer(directory / "data", config_file), leave_out_integration)
+    with passwords():
+        yield from served(server_with_users(tmp_path_factory.mktemp("compose-users")), leave_out_integration)
 
 
 def client(server: ClickHouseServer, user: str, password: str, database: str | None = None) -> Client:
@@ -50,17 +37,60 @@ def client(server: ClickHouseServer, user: str, password: str, database: str | N
 
 @pytest.fixture(scope="module")
 def owner(server: ClickHouseServer) -> Client:
-    """The worker's user, with the schema in place."""
-    settings = Settings(clickhouse_url=server.url, clickhouse_user="inferwatch", clickhouse_password=OWN_PASSWORD)
+    """The migration's user, with the schema in place."""
+    settings = Settings(clickhouse_url=server.url, clickhouse_user="migrator", clickhouse_password=MIGRATOR_PASSWORD)
     assert migrate(settings)
-    owner = client(server, "inferwatch", OWN_PASSWORD, "inferwatch")
-    owner.command("INSERT INTO findings (finding_id, deployment, severity) VALUES ('f', 'chat', 'high')")
-    return owner
+    return client(server, "migrator", MIGRATOR_PASSWORD, "inferwatch")
+
+
+@pytest.fixture(scope="module")
+def worker(server: ClickHouseServer, owner: Client) -> Client:
+    worker = client(server, "inferwatch", OWN_PASSWORD, "inferwatch")
+    worker.command("INSERT INTO findings (finding_id, deployment, severity) VALUES ('f', 'chat', 'high')")
+    return worker
 
 
 @pytest.fixture
-def grafana(server: ClickHouseServer, owner: Client) -> Client:
+def grafana(server: ClickHouseServer, worker: Client) -> Client:
     return client(server, "grafana", GRAFANA_PASSWORD, "inferwatch")
+
+
+def tables(owner: Client, engines: str) -> list[str]:
+    sql = "SELECT name FROM system.tables WHERE database = 'inferwatch' AND engine LIKE {engines:String} ORDER BY name"
+    return [name for (name,) in owner.query(sql, {"engines": engines}).result_rows]
+
+
+def test_the_worker_may_insert_into_every_table_of_the_schema_but_the_list_of_migrations(
+    owner: Client, worker: Client
+) -> None:
+    for name in {*tables(owner, "%MergeTree")} - {"schema_migrations"}:
+        assert worker.command(f"CHECK GRANT INSERT ON inferwatch.{name}") == 1, f"users.xml forgets {name}"
+
+
+def test_a_row_that_the_worker_inserts_goes_through_the_views_that_follow_inserts(
+    owner: Client, worker: Client
+) -> None:
+    worker.command("INSERT INTO inference_events (event_id, deployment, record_time) VALUES ('e', 'chat', now())")
+    assert owner.query("SELECT sum(events) FROM arrivals").result_rows == [(1,)]
+
+
+def test_the_worker_reads_back_its_state_and_counts(worker: Client) -> None:
+    assert worker.query("SELECT count() FROM detector_snapshots FINAL").result_rows == [(0,)]
+    assert worker.query("SELECT DISTINCT finding_id FROM findings").result_rows == [("f",)]
+    assert worker.query("SELECT count() FROM dead_letters_latest WHERE topic = 'x'").result_rows == [(0,)]
+    worker.command("SELECT sum(events) FROM arrivals")
+
+
+def test_grafana_reads_every_table_and_view_but_the_saved_state(owner: Client, grafana: Client) -> None:
+    readable = {*tables(owner, "%MergeTree"), *tables(owner, "View")} - {"detector_snapshots"}
+    for name in readable:
+        assert grafana.query("SELECT count() FROM {name:Identifier}", {"name": name}).result_rows, name
+
+
+def test_the_limits_of_grafana_are_those_of_its_profile(grafana: Client) -> None:
+    names = ("max_execution_time", "max_memory_usage", "max_threads", "readonly")
+    limits = {name: grafana.command(f"SELECT getSetting('{name}')") for name in names}
+    assert limits == {"max_execution_time": 60, "max_memory_usage": 1_000_000_000, "max_threads": 2, "readonly": 2}
 
 
 def test_grafana_reads_through_the_views(grafana: Client) -> None:
@@ -82,6 +112,7 @@ def test_grafana_may_set_a_limit_of_its_own(grafana: Client) -> None:
         "SELECT * FROM url('http://127.0.0.1:1/', 'LineAsString')",
         "SELECT * FROM file('/etc/passwd', 'LineAsString')",
         "SELECT name FROM system.users",
+        "SELECT envelope FROM inferwatch.detector_snapshots",
     ],
 )
 def test_grafana_may_not(statement: str, grafana: Client) -> None:
@@ -91,14 +122,37 @@ def test_grafana_may_not(statement: str, grafana: Client) -> None:
 
 @pytest.mark.parametrize(
     "statement",
+    [
+        "CREATE DATABASE other",
+        "SELECT * FROM file('/etc/passwd', 'LineAsString')",
+        "CREATE USER mine",
+        "SELECT prompt FROM inferwatch.inference_events",
+        "SELECT event_id FROM inferwatch.events_latest",
+        "SELECT summary FROM inferwatch.findings",
+        "INSERT INTO inferwatch.schema_migrations (version, name) VALUES (99, 'x')",
+        "ALTER TABLE inferwatch.inference_events DELETE WHERE 1",
+        "ALTER TABLE inferwatch.inference_events MODIFY TTL record_time + toIntervalDay(1)",
+        "TRUNCATE TABLE inferwatch.detector_snapshots",
+        "OPTIMIZE TABLE inferwatch.findings FINAL",
+        "DROP TABLE inferwatch.findings",
+        "CREATE TABLE inferwatch.mine (a Int8) ENGINE = Memory",
+    ],
+)
+def test_the_worker_may_not(statement: str, worker: Client) -> None:
+    with pytest.raises(ClickHouseError, match=r"ACCESS_DENIED|Not enough privileges"):
+        worker.command(statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
     ["CREATE DATABASE other", "SELECT * FROM file('/etc/passwd', 'LineAsString')", "CREATE USER mine"],
 )
-def test_the_worker_may_not(statement: str, owner: Client) -> None:
+def test_the_migration_may_not(statement: str, owner: Client) -> None:
     with pytest.raises(ClickHouseError, match=r"ACCESS_DENIED|Not enough privileges"):
         owner.command(statement)
 
 
-@pytest.mark.parametrize("user", ["inferwatch", "grafana"])
+@pytest.mark.parametrize("user", ["migrator", "inferwatch", "grafana"])
 def test_nobody_comes_in_with_another_password(user: str, server: ClickHouseServer) -> None:
     for password in ("", "password", OWN_PASSWORD if user == "grafana" else GRAFANA_PASSWORD):
         with pytest.raises(ClickHouseError, match="AUTHENTICATION_FAILED"):
