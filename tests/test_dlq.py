@@ -6,7 +6,19 @@ import hashlib
 
 import pytest
 
-from streams.dlq import WHOLE_RECORD, DeadLetter, Record, dead_letter, printable
+from streams.dlq import (
+    WHOLE_RECORD,
+    WINDOW,
+    DeadLetter,
+    DeadLetterLimitError,
+    LimitPolicy,
+    Record,
+    Tally,
+    Unreadable,
+    dead_letter,
+    printable,
+    sibling,
+)
 from streams.redaction import Redactor
 
 
@@ -96,3 +108,69 @@ def test_a_content_type_of_a_megabyte_is_cut() -> None:
 
 def test_half_a_surrogate_can_be_printed() -> None:
     assert printable("\ud800") == "\\ud800"
+
+
+def test_another_event_of_a_record_differs_in_its_index_and_reason_only() -> None:
+    value = b"[1,2]"
+    first = buried(value, "a")
+    assert sibling(first, "b\x1b", 3) == DeadLetter(
+        **{name: getattr(first, name) for name in DeadLetter.__struct_fields__} | {"event_index": 3, "reason": "b\\x1b"}
+    )
+
+
+def test_what_was_cut_before_it_came_here_says_what_it_was_as_a_whole() -> None:
+    letter = buried(Unreadable(b"abc", "why", b"abcdef"))
+    assert (letter.size_bytes, letter.sha256) == (6, hashlib.sha256(b"abcdef").hexdigest())
+    assert letter.head == "abc"
+    assert buried(Unreadable(b"abc", "why")).sha256 == "", "what nobody saw whole must never look whole"
+
+
+@pytest.mark.parametrize(
+    ("said", "indexes"),
+    [(b"3,7", {3, 7}), (b"0", {0}), (b"", None), (b"-1", None), (b"3,x", None), (b"9" * 5_000, None), (b"\xff", None)],
+)
+def test_a_requeued_record_says_which_events_to_read(said: bytes, indexes: set[int] | None) -> None:
+    assert record(b"x", (("only-events", said),)).only_events == indexes
+
+
+def outcomes(pattern: str, times: int = 1) -> list[tuple[bool, str]]:
+    """``x`` is a dead record, anything else a good one."""
+    return [(each == "x", "not JSON") for each in pattern * times]
+
+
+def passes(policy: LimitPolicy, pattern: str, times: int = 1) -> bool:
+    try:
+        Tally(policy).count(outcomes(pattern, times))
+    except DeadLetterLimitError:
+        return False
+    return True
+
+
+def test_a_run_of_dead_records_ends_at_the_limit_and_says_what_to_check() -> None:
+    tally = Tally(LimitPolicy(ratio=1.0, run=5))
+    tally.count(outcomes("xxxx.xxxx.xxxx"))
+    with pytest.raises(DeadLetterLimitError, match=r"5 records in a row.*not JSON.*INFERWATCH_INPUT_FORMAT"):
+        tally.count(outcomes("x"))
+
+
+@pytest.mark.parametrize(
+    ("ratio", "pattern", "passed"),
+    [(0.5, "x.", True), (0.5, "xx.", False), (0.9, "xxxxxxxxx.", True), (0.9, "xxxxxxxxxxx.", False), (1.0, "x", True)],
+)
+def test_the_share_of_dead_records_among_the_last_thousand_is_limited(ratio: float, pattern: str, passed: bool) -> None:  # noqa: FBT001 - a column of the table
+    assert passes(LimitPolicy(ratio=ratio, run=0), pattern, 2 * WINDOW) is passed
+
+
+def test_the_share_says_nothing_before_a_thousand_records_were_seen() -> None:
+    assert passes(LimitPolicy(ratio=0.5, run=0), "x", WINDOW - 1)
+    assert not passes(LimitPolicy(ratio=0.5, run=0), "x", WINDOW)
+
+
+def test_what_was_long_ago_is_not_counted() -> None:
+    assert passes(LimitPolicy(ratio=0.5, run=0), "x" * 400 + "." * 600, 20)
+
+
+def test_nine_bad_records_for_each_good_one_are_what_the_shipped_limit_lets_pass() -> None:
+    assert passes(LimitPolicy(), "xxxxxxxxx.", 1_000)
+    assert not passes(LimitPolicy(), "x", 1_000)
+    assert passes(LimitPolicy(ratio=1.0, run=0), "x", 10_000)

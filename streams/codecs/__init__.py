@@ -14,6 +14,10 @@ import msgspec
 
 from detectors.types import InferenceEvent
 
+MAX_EVENTS = 10_000
+"""Events, or lines, of one record. Real exports hold hundreds; without a limit 4 MB of ``1,1,1,...`` are two million
+dead letters, and the partition behind them waits until all are stored."""
+
 
 class UndecodableError(Exception):
     """Never will: the whole record is a dead letter. The message says what was expected where."""

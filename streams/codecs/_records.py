@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from detectors.types import InferenceEvent
-from streams.codecs import Decoded, Reject, UndecodableError
+from streams.codecs import MAX_EVENTS, Decoded, Reject, UndecodableError
 from streams.codecs._json import FieldError, number, parse
 
 Entry = dict[str, object]
@@ -92,7 +92,7 @@ def _lines(value: bytes, envelope: str, error: UndecodableError) -> list[Entry |
     """Read as NDJSON; where no line is an object the record was none, and `error` says what was wrong with it."""
     lines = [line for line in value.splitlines() if line.strip()]
     entries: list[Entry | Reject] = []
-    if len(lines) > 1:
+    if 1 < len(lines) <= MAX_EVENTS:
         for line in lines:
             try:
                 entries += _opened([parse(line)], envelope)

@@ -19,7 +19,7 @@ from typing import Annotated
 import msgspec
 
 from detectors.types import InferenceEvent
-from streams.codecs import Decoded, Reject, UndecodableError
+from streams.codecs import MAX_EVENTS, Decoded, Reject, UndecodableError
 from streams.codecs._json import BOM, guarded, parse
 
 FORMAT = "native"
@@ -59,7 +59,10 @@ def decode(value: bytes) -> Decoded:
     try:
         return Decoded(_together(value))
     except UndecodableError:
-        return Decoded([_alone(part) for part in _parts(value)])
+        parts = _parts(value)
+        if len(parts) > MAX_EVENTS:
+            raise UndecodableError(f"it holds {len(parts)} events; more than {MAX_EVENTS} are not read") from None
+        return Decoded([_alone(part) for part in parts])
 
 
 def sniff(value: bytes) -> bool:
@@ -119,7 +122,7 @@ def _parts(value: bytes) -> list[msgspec.Raw] | list[bytes]:
         return [guarded(_raw.decode, value)]
     except UndecodableError as error:
         lines = [line for line in value.splitlines() if line.strip(_WHITESPACE)]
-        if any(map(_is_json, lines)):
+        if any(map(_is_json, lines[:MAX_EVENTS])):
             return lines
         raise UndecodableError(str(error)) from None
 

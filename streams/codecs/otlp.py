@@ -28,6 +28,7 @@ Costs about 65 us a span with two short messages as protobuf, 90 us as JSON.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from streams.codecs import Decoded, Reject, UndecodableError
@@ -49,6 +50,10 @@ _PROTOBUF_START = b"\n"
 """Field 1, length-delimited. It is also a line feed, and a first resource of 123 bytes makes the next byte ``{``:
 so protobuf is tried before JSON where a value begins with it."""
 
+_SAYS_EMPTY = re.compile(rb'"(?:[a-z_]*[sS]pans|[a-z_]*[lL]ogs|log_?[rR]ecords)"\s*:\s*\[\s*\]', re.ASCII)
+"""A request that says it is empty. One that holds nothing and does not say so was damaged, or means something else:
+one flipped bit in a field's number and its spans would be gone without a trace."""
+
 
 def decode(value: bytes) -> Decoded:
     """Return the model calls of one export request, in its order, spans before log records."""
@@ -60,6 +65,8 @@ def decode(value: bytes) -> Decoded:
             ignored += 1
         else:
             items.append(item)
+    if not items and not ignored and not _SAYS_EMPTY.search(value):
+        raise UndecodableError("expected a span or a log record in it")
     return Decoded(items, ignored)
 
 

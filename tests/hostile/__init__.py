@@ -1,0 +1,1 @@
+"""What a stranger may send: mutated, absurd, compressed and plainly broken."""
