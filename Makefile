@@ -2,8 +2,9 @@
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet --no-deps
 OURS = detectors streams dashboards tests
+N ?= 200
 
-.PHONY: demo test lint unit lock clean help
+.PHONY: demo test lint unit faults lock clean help
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -22,6 +23,9 @@ lint: .venv/.development
 
 unit: .venv/.development
 	.venv/bin/python -m pytest
+
+faults: .venv/.development  ## N=200 seeded schedules of faults from SEED, which is drawn and shown unless set
+	.venv/bin/python -m tests.integration.faults --schedules $(N) $(if $(SEED),--seed $(SEED))
 
 lock:  ## compile the locks anew from pyproject.toml (needs uv)
 	echo 'setuptools>=80' | uv pip compile --quiet pyproject.toml - --extra local --generate-hashes --no-header \

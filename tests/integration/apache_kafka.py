@@ -24,11 +24,13 @@ JVM = ["-Xms64m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-X
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{port}
+listeners=PLAINTEXT://{host}:{port},PROXIED://{host}:{behind_proxy_port},CONTROLLER://{host}:{controller_port}
+# A client that comes in through a proxy must be sent back to the proxy, not around it.
+advertised.listeners=PLAINTEXT://{host}:{port},PROXIED://{host}:{proxy_port}
+inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
 controller.quorum.voters=1@{host}:{controller_port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={log_dir}
 # One broker, so one copy of everything it keeps about itself.
 offsets.topic.replication.factor=1
@@ -58,7 +60,11 @@ rootLogger.appenderRef.out.ref=out
 
 
 class KafkaServer(Server):
-    """`brokers` is what a client takes as its bootstrap servers. Topics are not created by being named."""
+    """`brokers` is what a client takes as its bootstrap servers. Topics are not created by being named.
+
+    A second listener at `behind_proxy_port` sends its clients to `proxy_port`, where nobody listens until a test
+    puts a proxy there: `proxied_brokers` are the bootstrap servers of a client that only knows the proxy.
+    """
 
     name = "Apache Kafka"
 
@@ -67,7 +73,10 @@ class KafkaServer(Server):
         super().__init__(data_dir)
         self.port = free_port()
         self.controller_port = free_port()
+        self.behind_proxy_port = free_port()
+        self.proxy_port = free_port()
         self.brokers = f"{HOST}:{self.port}"
+        self.proxied_brokers = f"{HOST}:{self.proxy_port}"
 
     def prepare(self) -> list[str]:
         """Fetch the jars, write the configuration, and format the log directory the first time."""
@@ -80,7 +89,14 @@ class KafkaServer(Server):
         scratch.mkdir(exist_ok=True)
         logging.write_text(LOGGING)
         properties.write_text(
-            PROPERTIES.format(host=HOST, port=self.port, controller_port=self.controller_port, log_dir=log_dir)
+            PROPERTIES.format(
+                host=HOST,
+                port=self.port,
+                behind_proxy_port=self.behind_proxy_port,
+                proxy_port=self.proxy_port,
+                controller_port=self.controller_port,
+                log_dir=log_dir,
+            )
         )
         run = [java, *JVM, f"-Djava.io.tmpdir={scratch}", f"-Dlog4j2.configurationFile={logging}"]
         run += ["-cp", f"{libraries}/*"]
@@ -115,8 +131,8 @@ def fetch(directory: Path) -> None:
 
 
 def cluster_id() -> str:
-    """A new cluster id in Kafka's own form, 16 bytes in URL-safe base 64."""
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    """A new cluster id in Kafka's own form: 16 bytes in URL-safe base 64. A hyphen in front would read as an option."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
 
 
 def format_log_dir(command: list[str]) -> None:

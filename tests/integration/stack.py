@@ -53,12 +53,16 @@ class Stack:
         sent = self._producer.send(topic, value=value, partition=partition, headers=headers).get(timeout=30)
         return sent.partition, sent.offset
 
-    def start_worker(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start a worker; it may still be joining when this returns."""
+    def start_worker(self, *arguments: str, settings: Settings | None = None) -> subprocess.Popen[bytes]:
+        """Start a worker, with other settings where it should see other things than the test does.
+
+        It may still be joining when this returns.
+        """
+        settings = settings or self.settings
         environment = {name: value for name, value in os.environ.items() if not name.startswith("INFERWATCH_")}
-        for name in self.settings.__struct_fields__:
-            value = getattr(self.settings, name)
-            if value is not None and value != Settings.__struct_defaults__[self.settings.__struct_fields__.index(name)]:
+        for name in settings.__struct_fields__:
+            value = getattr(settings, name)
+            if value is not None and value != Settings.__struct_defaults__[settings.__struct_fields__.index(name)]:
                 environment[f"INFERWATCH_{name.upper()}"] = str(value)
         command = [sys.executable, str(TETHERED), str(os.getpid()), sys.executable, "-m", "streams.cli", "worker"]
         with self.log_path.open("ab") as log:

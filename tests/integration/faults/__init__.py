@@ -1,0 +1,1 @@
+"""Faults, and the checker that says whether a promise held under them."""
