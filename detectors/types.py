@@ -255,7 +255,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """A detection with identity: the stored row.
 
     `finding_id` is a hash of detector, version, subject and `event_id`, so a replay writes the
-    same row. `scope` is ``deployment`` or ``principal``, `subject` the one it is about.
+    same row. `scope` is ``deployment`` or ``principal`` (``topic`` for findings of the pipeline about a topic),
+    `subject` the one it is about; `event_id` is "" where a clock, not an event, tipped it.
     `time_s` is the time of the event that tipped it; `budget_share` the false alarms per day this
     detector was allowed for this subject when the threshold was cut.
     """

@@ -4,16 +4,19 @@ Every agent takes un-acked batches (`consume`), and its handler follows an order
 any point harmless:
 
 ingest
-    1. decode the batch into rows, observations and dead letters (pure, total);
-    2. insert rows and dead letters into ClickHouse, send observations and dead letters to Kafka;
-    3. when all of that is durable, ack the batch in offset order.
+    1. decode the batch into rows, observations and dead letters (pure, total), in parts that fit into memory;
+       too many dead letters end the process here, with nothing of the part written and nothing acked;
+    2. insert rows and dead letters into ClickHouse, send observations and dead letters to Kafka; a row that no
+       column takes becomes a dead letter by itself;
+    3. when all of that is durable, for every part, ack the batch in offset order.
     A crash before 3 repeats 1 and 2 with the same identities: rows replace themselves, and observations
     that were learned already are skipped by the marks of `watch`.
 watch
-    1. recall the saved state of subjects that are not live, and the marks of partitions that are new here;
+    1. recall the marks of partitions that are new here and the saved state of subjects that are not live (`states`);
     2. apply the observations that were not learned before to the bank, in offset order;
     3. send the findings, wait until they are durable;
-    4. every few seconds: save the state of changed subjects, each with its next offset, and the marks;
+    4. every few seconds, and when many wait: save the state of changed subjects, each with its next offset, and the
+       marks;
     5. when that is durable, ack what it covers, in offset order.
     A crash before 5 replays onto the state saved last; findings come out with the same identities.
 triage
@@ -26,10 +29,11 @@ ends the process before Faust could ack what it has not done: Faust acks a batch
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
@@ -39,19 +43,32 @@ from faust.types import EventT
 
 from detectors.bank import Bank
 from detectors.types import Finding, Observation
-from streams.dlq import WHOLE_RECORD, DeadLetter, Record, dead_letter, printable
+from streams.dlq import (
+    WHOLE_RECORD,
+    DeadLetter,
+    DeadLetterLimitError,
+    LimitPolicy,
+    Record,
+    Tally,
+    Unreadable,
+    dead_letter,
+    printable,
+)
 from streams.marks import Marks
-from streams.pipeline import Pipeline, partition_of
-from streams.rows import SavedState
-from streams.sinks import DeadLetters, Message, Sender, Writer, packed
-from streams.snapshots import Origin, SnapshotRefusedError, seal, unseal
+from streams.metrics import Metrics
+from streams.pipeline import Pipeline, Processed, partition_of
+from streams.sinks import DeadLetters, Message, Sender, Writer, insert_apart, packed
+from streams.states import Batch, States
 from streams.topics import Topic
-from streams.triage import cold_start, deduplicated
+from streams.triage import deduplicated
 
 _log = logging.getLogger(__name__)
 
 EXIT_UNEXPECTED = 70
 """The exit status after an error nobody planned for; a supervisor restarts the worker."""
+
+EXIT_DEAD_LETTERS = 78
+"""The exit status when too many records are dead letters; a restart stops again until a person has looked."""
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -66,9 +83,17 @@ class Ingest:
     """Raw records to stored events, observations and dead letters."""
 
     def __init__(
-        self, pipeline: Pipeline, writer: Writer, dead_letters: DeadLetters, keyings: Sequence[Keying]
+        self,
+        pipeline: Pipeline,
+        writer: Writer,
+        dead_letters: DeadLetters,
+        keyings: Sequence[Keying],
+        metrics: Metrics,
+        limit: LimitPolicy,
     ) -> None:
-        """Observations go out once for each of `keyings`."""
+        """Observations go out once for each of `keyings`; `limit` stops a worker that understands nothing."""
+        self._tally = Tally(limit)
+        self._metrics = metrics
         self._pipeline = pipeline
         self._writer = writer
         self._dead_letters = dead_letters
@@ -77,20 +102,42 @@ class Ingest:
     async def handle(self, events: Sequence[Event]) -> None:
         """Steps 1 to 3 of ingest."""
         records = {(event.message.partition, event.message.offset): to_record(event) for event in events}
-        processed = await asyncio.to_thread(self._pipeline.process, records.values())
+        parts = self._pipeline.parts(records.values())
+        while (processed := await asyncio.to_thread(next, parts, None)) is not None:
+            self._tally.count(processed.outcomes())
+            await self._keep(processed, records)
+            self._metrics.ingested(processed)
+        for event in events:
+            event.ack()
+
+    async def _keep(self, processed: Processed, records: Mapping[tuple[int, int], Record]) -> None:
+        """Step 2 of ingest, for one part."""
         observations = [row.observation for row in processed.stored]
+        inserted = asyncio.ensure_future(
+            self._writer.run(lambda store: insert_apart(store.insert_events, processed.stored))
+        )
         await asyncio.gather(
-            self._writer.run(lambda store: store.insert_events(processed.stored)),
-            self._dead_letters.bury(
-                [(letter, records[letter.partition, letter.offset].value) for letter in processed.dead_letters]
-            ),
+            inserted,
+            self._bury(processed.dead_letters, records),
             *(
                 sender.send(packed(observations, subject_of, sender.topic.partitions))
                 for sender, subject_of in self._keyings
             ),
         )
-        for event in events:
-            event.ack()
+        await self._bury(
+            [
+                self._pipeline.unstorable(records[row.partition, row.offset], row.index, reason)
+                for row, reason in inserted.result()
+            ],
+            records,
+        )
+
+    async def _bury(self, letters: Sequence[DeadLetter], records: Mapping[tuple[int, int], Record]) -> None:
+        await self._dead_letters.bury([(each, records[each.partition, each.offset].value) for each in letters])
+
+
+class _MovedError(Exception):
+    """Partitions have moved: what is left of a batch is another's, or comes again."""
 
 
 class Watch:
@@ -104,56 +151,78 @@ class Watch:
         findings: Sender,
         dead_letters: DeadLetters,
         source: Topic,
-        snapshot_key: bytes,
+        snapshot_keys: tuple[bytes, ...],
         libraries: Mapping[str, str],
         snapshot_interval_s: float,
     ) -> None:
-        """`libraries` are the versions that read and write state; `source` is the topic of observations."""
+        """`source` is the topic of observations; for keys and libraries see `States`."""
         self._bank = bank
         self._writer = writer
         self._findings = findings
         self._dead_letters = dead_letters
         self._source = source
-        self._key = snapshot_key
-        self._libraries = libraries
         self._interval_s = snapshot_interval_s
+        self.saved_s = 0.0
+        """When state was last durable, unix seconds; 0 for not yet."""
         self._marks = Marks()
+        self._states = States(
+            bank=bank, marks=self._marks, writer=writer, source=source, keys=snapshot_keys, libraries=libraries
+        )
         self._lock = asyncio.Lock()
         self._unacked: list[Event] = []
         self._assignment = 0
+        self._between = False
 
     async def handle(self, events: Sequence[Event]) -> None:
         """Steps 1 to 3 of watch; a rebalance in between drops the batch, un-acked."""
+        assignment = self._assignment
         async with self._lock:
-            assignment = self._assignment
-            batch, broken = _decoded(self._source, events, msgspec.msgpack.Decoder(list[Observation]))
-            await self._dead_letters.bury(broken)
-            findings = await self._recall(batch)
-            if assignment != self._assignment:
-                return
-            for record, observations in batch:
+            with contextlib.suppress(_MovedError):
+                await self._learn(events, assignment)
+                self._unacked += events
+
+    async def _learn(self, events: Sequence[Event], assignment: int) -> None:
+        """Return when findings are durable. Raises `_MovedError` where an assignment ended while it waited."""
+        self._stay(assignment)
+        batch, broken = _decoded(self._source, events, msgspec.msgpack.Decoder(list[Observation]))
+        await self._dead_letters.bury(broken)
+        self._stay(assignment)
+        await self._states.recall_marks((event.message.partition, event.message.offset) for event in events)
+        self._stay(assignment)
+        for letter, _ in broken:
+            self._marks.skip(letter.partition, letter.offset)
+        for part in self._parts(batch):
+            findings = await self._states.recall(part)
+            self._stay(assignment)
+            for record, observations in part:
                 fresh = self._marks.fresh(record.partition, record.offset, observations)
                 findings += self._bank.apply(record.partition, record.offset, fresh)
                 await asyncio.sleep(0)
-                if assignment != self._assignment:
-                    return
+                self._stay(assignment)
             await self._findings.send(map(self._message, findings))
-            if assignment == self._assignment:
-                self._unacked += events
+            self._stay(assignment)
+            if self._bank.waiting > self._bank.max_subjects // 5:
+                await self._save()
+                self._stay(assignment)
+
+    def _stay(self, assignment: int) -> None:
+        if self._between or assignment != self._assignment:
+            raise _MovedError
 
     async def save(self) -> None:
         """Steps 4 and 5 of watch."""
         async with self._lock:
-            assignment, covered = self._assignment, self._unacked
-            self._unacked = []
-            scope = self._bank.scope
-            rows = [self._sealed(scope, *changed) for changed in self._bank.take_changed()]
-            # Last, so that marks are never durable before what they say was learned.
-            rows += [self._sealed(_marks_of(scope), str(each[0]), *each) for each in self._marks.take_changed()]
-            await self._writer.run(lambda store: store.insert_snapshots(rows))
-            if assignment == self._assignment:
-                for event in covered:
-                    event.ack()
+            await self._save()
+
+    async def _save(self) -> None:
+        assignment, covered = self._assignment, self._unacked
+        self._unacked = []
+        rows = self._states.changed()
+        await self._writer.run(lambda store: store.insert_snapshots(rows))
+        self.saved_s = time.time()
+        if assignment == self._assignment:
+            for event in covered:
+                event.ack()
 
     async def save_regularly(self) -> None:
         """Save for ever, every `snapshot_interval_s` seconds."""
@@ -161,82 +230,37 @@ class Watch:
             await asyncio.sleep(self._interval_s)
             await self.save()
 
-    def forget(self) -> None:
-        """Partitions move: what is live and un-acked here is another's, or comes again."""
+    def leave(self) -> None:
+        """Partitions are taken away: what is live and un-acked here is another's, or comes again.
+
+        Nothing is learned until `enter`: a batch that waits in the stream's own buffer still has the generation
+        that ends, and what came before it was just forgotten.
+        """
+        self._between = True
+        self._forget()
+
+    def enter(self) -> None:
+        """Partitions are assigned, and begin where they were acked last."""
+        self._between = False
+        self._forget()
+
+    def _forget(self) -> None:
         self._assignment += 1
         self._unacked = []
-        self._bank.clear()
-        self._marks.clear()
+        self._states.clear()
 
-    async def _recall(self, batch: Sequence[tuple[Record, list[Observation]]]) -> list[Finding]:
-        """Bring back the state of subjects that are not live; a refused snapshot becomes a finding."""
-        first_seen: dict[str, tuple[Record, Observation]] = {}
+    def _parts(self, batch: Batch) -> Iterator[Batch]:
+        """A batch in parts of so few subjects that all of them can be live at once."""
+        part: list[tuple[Record, list[Observation]]] = []
+        subjects: set[str | None] = set()
         for record, observations in batch:
-            for observation in observations:
-                subject = self._bank.subject_of(observation)
-                if subject is not None:
-                    first_seen.setdefault(subject, (record, observation))
-        by_partition = {str(record.partition): (record, observation) for record, observation in first_seen.values()}
-        scope = self._bank.scope
-        findings = await self._recall_all(scope, self._bank.unknown(first_seen), first_seen, self._bank.admit)
-        strangers = {str(partition) for partition in self._marks.unknown(record.partition for record, _ in batch)}
-        for partition in strangers - by_partition.keys():
-            self._marks.admit(int(partition), None)  # nothing but empty messages
-        findings += await self._recall_all(
-            _marks_of(scope),
-            strangers & by_partition.keys(),
-            by_partition,
-            lambda _subject, partition, state: self._marks.admit(partition, state),
-        )
-        return findings
-
-    async def _recall_all(
-        self,
-        scope: str,
-        subjects: set[str],
-        first_seen: Mapping[str, tuple[Record, Observation]],
-        admit: Callable[[str, int, bytes | None], None],
-    ) -> list[Finding]:
-        if not subjects:
-            return []
-        names, topic = sorted(subjects), self._source
-        saved = await self._writer.run(lambda store: store.snapshots(topic.topic_id, scope, topic.name, names))
-        findings = []
-        for subject in names:
-            record, observation = first_seen[subject]
-            row = saved.get(subject)
-            try:
-                admit(subject, record.partition, None if row is None else self._opened(row, record.partition))
-            except (SnapshotRefusedError, msgspec.MsgspecError) as error:
-                findings.append(cold_start(scope, subject, observation, str(error)))
-                admit(subject, record.partition, None)
-        return findings
-
-    def _opened(self, row: SavedState, partition: int) -> bytes:
-        origin = self._origin(row.scope, row.subject, partition, row.next_offset)
-        return unseal(row.envelope, origin, self._libraries, (self._key,))
-
-    def _origin(self, scope: str, subject: str, partition: int, next_offset: int) -> Origin:
-        return Origin(
-            topic_id=self._source.topic_id,
-            topic=self._source.name,
-            partition=partition,
-            scope=scope,
-            subject=subject,
-            next_offset=next_offset,
-        )
-
-    def _sealed(self, scope: str, subject: str, partition: int, next_offset: int, state: bytes) -> SavedState:
-        origin = self._origin(scope, subject, partition, next_offset)
-        return SavedState(
-            topic_id=origin.topic_id,
-            scope=scope,
-            topic=origin.topic,
-            subject=subject,
-            partition=partition,
-            next_offset=next_offset,
-            envelope=seal(origin, state, self._libraries, self._key),
-        )
+            part.append((record, observations))
+            subjects.update(map(self._bank.subject_of, observations))
+            if len(subjects) > self._bank.max_subjects // 10:
+                yield part
+                part, subjects = [], set()
+        if part:
+            yield part
 
     def _message(self, finding: Finding) -> Message:
         return Message(
@@ -246,16 +270,12 @@ class Watch:
         )
 
 
-def _marks_of(scope: str) -> str:
-    """The scope under which a bank's marks are saved."""
-    return f"{scope}.marks"
-
-
 class Triage:
     """Findings to the store, once each."""
 
-    def __init__(self, writer: Writer, dead_letters: DeadLetters, source: Topic) -> None:
+    def __init__(self, writer: Writer, dead_letters: DeadLetters, source: Topic, metrics: Metrics) -> None:
         """Write through `writer`; what is no finding in `source` is buried."""
+        self._metrics = metrics
         self._writer = writer
         self._dead_letters = dead_letters
         self._source = source
@@ -266,6 +286,7 @@ class Triage:
         findings = deduplicated(finding for _, finding in decoded)
         await self._dead_letters.bury(broken)
         await self._writer.run(lambda store: store.insert_findings(findings))
+        self._metrics.found(findings)
         for finding in findings:
             _log.warning("%s finding by %s: %s", finding.severity, finding.detector, printable(finding.summary))
         for event in events:
@@ -315,9 +336,12 @@ class _NoWayOut:
     ) -> None:
         if error is None or isinstance(error, (asyncio.CancelledError, GeneratorExit)):
             return
-        _log.critical("ends at once and acks nothing more: %s", type(error).__name__, exc_info=error)
+        if isinstance(error, DeadLetterLimitError):
+            _log.critical("stops and acks nothing more: %s", error)
+        else:
+            _log.critical("ends at once and acks nothing more: %s", type(error).__name__, exc_info=error)
         logging.shutdown()
-        os._exit(EXIT_UNEXPECTED)
+        os._exit(EXIT_DEAD_LETTERS if isinstance(error, DeadLetterLimitError) else EXIT_UNEXPECTED)
 
 
 def to_record(event: Event) -> Record:
@@ -329,7 +353,7 @@ def to_record(event: Event) -> Record:
         partition=message.partition,
         offset=message.offset,
         time_s=message.timestamp or time.time(),  # none only from clients older than Kafka 0.10
-        value=message.value or b"",
+        value=b"" if message.value is None else message.value,
         key=message.key,
         headers=tuple((name, value or b"") for name, value in headers),
     )
@@ -343,7 +367,8 @@ def _decoded(source: Topic, events: Sequence[Event], decoder: Decoder[T]) -> tup
         try:
             decoded.append((record, decoder.decode(record.value)))
         except msgspec.MsgspecError as error:
-            reason = f"not written by this version of inferwatch: {error}"
+            why = record.value.reason if isinstance(record.value, Unreadable) else error
+            reason = f"not written by this version of inferwatch: {why}"
             letter = dead_letter(record, source.topic_id, reason, WHOLE_RECORD, lambda _head: "")
             broken.append((letter, record.value))
     return decoded, broken

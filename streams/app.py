@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import faust
@@ -12,11 +13,17 @@ from aiokafka.errors import KafkaError
 from faust.exceptions import FaustError
 
 from detectors.base import DEPLOYMENT, PRINCIPAL
-from streams import topics
-from streams.agents import Handler, Ingest, Triage, Watch, consume, keep
+from streams import batches, topics
+from streams.agents import Event, Handler, Ingest, Triage, Watch, consume, keep
 from streams.clickhouse import Store
 from streams.composing import make_bank, make_pipeline
-from streams.keys import load_keys
+from streams.dlq import LimitPolicy
+from streams.health import HealthServer, Pages
+from streams.keys import load_keys, snapshot_keys
+from streams.lookout import Lookout
+from streams.metrics import Metrics
+from streams.readiness import NOT_ASSIGNED, Readiness
+from streams.security import kafka_context, kafka_login
 from streams.settings import Settings
 from streams.sinks import DeadLetters, Message, Sender, Writer
 from streams.topics import BrokerError, Topic
@@ -25,6 +32,9 @@ ROLES = ("ingest", "watch-deployments", "watch-principals", "triage")
 """What a worker may do; one process may do all of it."""
 
 _BUFFERED_EVENTS = 128
+_POLLED_RECORDS = 1_000
+"""What the consumer hands over at once; unlimited, a batch of empty records would be millions of objects."""
+
 _PRODUCER_TIMEOUT_S = 30.0
 
 
@@ -51,6 +61,33 @@ class _Outlet:
             raise BrokerError(f"Kafka: {type(error).__name__} while sending to {topic}") from error
 
 
+class _Timed:
+    """A handler whose batches are timed."""
+
+    def __init__(self, handler: Handler, metrics: Metrics, role: str) -> None:
+        self._handler = handler
+        self._metrics = metrics
+        self._role = role
+
+    async def handle(self, events: Sequence[Event]) -> None:
+        with self._metrics.batch(self._role):
+            await self._handler.handle(events)
+
+
+class _HealthService(faust.Service):
+    """The health pages, up before the app starts and for as long as it runs."""
+
+    def __init__(self, server: HealthServer) -> None:
+        super().__init__()
+        self._server = server
+
+    async def on_start(self) -> None:
+        await self._server.start()
+
+    async def on_stop(self) -> None:
+        await self._server.stop()
+
+
 class Worker:
     """A Faust app with the agents of some roles."""
 
@@ -62,8 +99,13 @@ class Worker:
         self._settings = settings
         self._found = _existing_topics(settings)
         self._keys = load_keys(settings)
+        batches.install(topics.largest_batch_bytes(settings), settings.max_record_bytes)
         self.app = _faust_app(settings)
         self._outlet = _Outlet(self.app)
+        self._readiness = Readiness()
+        self._metrics = Metrics(self._readiness)
+        self._metrics.watch_lag(self._lag)
+        self._follow_assignment()
         makers: dict[str, Callable[[], tuple[Topic, Handler]]] = {
             "ingest": self._ingest,
             "watch-deployments": lambda: self._watch(DEPLOYMENT, topics.BY_DEPLOYMENT),
@@ -76,8 +118,10 @@ class Worker:
 
     def run(self) -> None:
         """Work until SIGTERM or SIGINT; the process ends with the worker's exit status."""
+        pages = Pages(self._readiness, self._metrics, self._settings.metrics_token)
         faust.Worker(
             self.app,
+            _HealthService(HealthServer(pages, self._settings.health_address)),
             loglevel=self._settings.log_level,
             redirect_stdouts=False,
             override_logging=False,
@@ -85,6 +129,7 @@ class Worker:
         ).execute_from_commandline()
 
     def _register(self, role: str, topic: Topic, handler: Handler) -> None:
+        timed = _Timed(handler, self._metrics, role)
         source = self.app.topic(
             topic.name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
         )
@@ -92,9 +137,30 @@ class Worker:
         async def agent(stream: Any) -> None:
             settings = self._settings
             generation = lambda: int(self.app.consumer_generation_id)  # noqa: E731 - read at each batch
-            await consume(stream, handler, generation, settings.batch_records, settings.batch_wait_s)
+            await consume(stream, timed, generation, settings.batch_records, settings.batch_wait_s)
 
         self.app.agent(source, concurrency=1, name=role)(agent)
+
+    def _follow_assignment(self) -> None:
+        """Not ready while partitions are on their way."""
+
+        async def lost(*_: Any, **_partitions: Any) -> None:
+            self._readiness.wait("partitions", NOT_ASSIGNED)
+
+        async def given(*_: Any, **_partitions: Any) -> None:
+            self._readiness.go_on("partitions")
+
+        self._readiness.wait("partitions", NOT_ASSIGNED)
+        self.app.on_partitions_revoked.connect(lost, weak=False)
+        self.app.on_partitions_assigned.connect(given, weak=False)
+
+    def _lag(self) -> Iterable[tuple[str, int, int]]:
+        """By topic and partition, what is on the broker and not committed; only what is known by now."""
+        consumer, committed = self.app.consumer, self.app.monitor.tp_committed_offsets
+        for partition in consumer.assignment():
+            end = consumer.highwater(partition)
+            if partition in committed and end is not None:
+                yield partition.topic, partition.partition, max(end - committed[partition], 0)
 
     def _ingest(self) -> tuple[Topic, Handler]:
         source = self._found[topics.INFERENCE_LOGS]
@@ -104,43 +170,64 @@ class Worker:
             (self._sender(topics.BY_DEPLOYMENT), lambda observation: observation.deployment),
             (self._sender(topics.BY_PRINCIPAL), lambda observation: observation.principal),
         ]
-        return source, Ingest(pipeline, writer, self._dead_letters(writer), keyings)
+        limit = LimitPolicy(ratio=self._settings.dead_letter_ratio, run=self._settings.dead_letter_run)
+        return source, Ingest(pipeline, writer, self._dead_letters(writer), keyings, self._metrics, limit)
 
     def _watch(self, scope: str, name: str) -> tuple[Topic, Handler]:
         source = self._found[name]
         writer = self._writer()
+        bank = make_bank(self._settings, scope)
         watch = Watch(
-            bank=make_bank(self._settings, scope),
+            bank=bank,
             writer=writer,
             findings=self._sender(topics.FINDINGS),
             dead_letters=self._dead_letters(writer),
             source=source,
-            snapshot_key=self._keys.snapshots,
+            snapshot_keys=snapshot_keys(self._settings, self._keys),
             libraries=libraries(),
             snapshot_interval_s=self._settings.snapshot_interval_s,
         )
+        self._metrics.watch_bank(scope, lambda: len(bank), lambda: watch.saved_s)
 
         async def save() -> None:
             await keep(watch.save_regularly)
 
-        async def forget(*_: Any, **_partitions: Any) -> None:
-            watch.forget()
+        async def leave(*_: Any, **_partitions: Any) -> None:
+            watch.leave()
+
+        async def enter(*_: Any, **_partitions: Any) -> None:
+            watch.enter()
 
         self.app.task()(save)
-        self.app.on_partitions_revoked.connect(forget, weak=False)
-        self.app.on_partitions_assigned.connect(forget, weak=False)
+        self.app.on_partitions_revoked.connect(leave, weak=False)
+        self.app.on_partitions_assigned.connect(enter, weak=False)
         return source, watch
 
     def _triage(self) -> tuple[Topic, Handler]:
         writer = self._writer()
         source = self._found[topics.FINDINGS]
-        return source, Triage(writer, self._dead_letters(writer), source)
+        lookout = Lookout(
+            # Not one that readiness follows: a look that fails must not take a worker out that works.
+            writer=Writer(Store.connect(self._settings)),
+            findings=self._sender(topics.FINDINGS),
+            source=self._found[topics.INFERENCE_LOGS].name,
+            progress=lambda: topics.progress(self._settings, topics.INFERENCE_LOGS),
+            minimum_s=self._settings.silence_minimum_s,
+            clock=time.time,
+        )
+        first = faust.types.TP(source.name, 0)
+
+        async def look() -> None:
+            await keep(lambda: lookout.look_regularly(lambda: first in self.app.consumer.assignment()))
+
+        self.app.task()(look)
+        return source, Triage(writer, self._dead_letters(writer), source, self._metrics)
 
     def _writer(self) -> Writer:
-        return Writer(Store.connect(self._settings))
+        return Writer(Store.connect(self._settings), self._readiness)
 
     def _sender(self, name: str) -> Sender:
-        return Sender(self._outlet, self._found[name])
+        return Sender(self._outlet, self._found[name], self._readiness)
 
     def _dead_letters(self, writer: Writer) -> DeadLetters:
         return DeadLetters(writer, self._sender(topics.DEAD_LETTERS))
@@ -154,13 +241,24 @@ def _existing_topics(settings: Settings) -> dict[str, Topic]:
     return found
 
 
+def _credentials(settings: Settings) -> faust.auth.Credentials | None:
+    context, login = kafka_context(settings), kafka_login(settings)
+    if login is not None:
+        return faust.SASLCredentials(
+            username=login.user, password=login.password, mechanism=login.mechanism, ssl_context=context
+        )
+    return None if context is None else faust.SSLCredentials(context)
+
+
 def _faust_app(settings: Settings) -> faust.App:
     """Faust as FAUST-safe as its settings go: raw bytes, nothing declared, nothing acked for us, no web pages."""
     return faust.App(
         settings.consumer_group,
         broker=[f"kafka://{broker.strip()}" for broker in settings.kafka_brokers.split(",")],
         autodiscover=False,
+        broker_credentials=_credentials(settings),
         broker_commit_interval=1.0,
+        broker_max_poll_records=_POLLED_RECORDS,
         broker_heartbeat_interval=settings.session_timeout_s / 5,
         broker_session_timeout=settings.session_timeout_s,
         consumer_auto_offset_reset="earliest",

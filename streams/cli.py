@@ -17,7 +17,8 @@ import typer
 from rich.console import Console
 
 from detectors.base import DEPLOYMENT, PRINCIPAL
-from streams import show
+from streams import show, verbs_dead_letters
+from streams.logs import clean_traceback
 from streams.settings import Settings, SettingsError
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ detectors_app = typer.Typer(help="The detector catalog.", no_args_is_help=True)
 topics_app = typer.Typer(help="The Kafka topics.", no_args_is_help=True)
 app.add_typer(detectors_app, name="detectors")
 app.add_typer(topics_app, name="topics")
+app.add_typer(verbs_dead_letters.app, name="dead-letters")
 
 EXIT_USAGE = 2
 EXIT_FAILED = 1
@@ -57,11 +59,19 @@ def main() -> None:
 
 def _fail(error: Exception, status: int, *, debug: bool) -> NoReturn:
     if debug:
-        raise error
+        print(clean_traceback(error, _settings_if_any()), end="", file=sys.stderr)
+        sys.exit(status)
     known = type(error).__module__.startswith("streams.")
     text = str(error) if known else f"{type(error).__name__}: {error}; run again with --debug for the traceback"
     print(f"inferwatch: {text.splitlines()[0] if text else type(error).__name__}", file=sys.stderr)
     sys.exit(status)
+
+
+def _settings_if_any() -> Settings | None:
+    try:
+        return _settings()
+    except SettingsError:
+        return None
 
 
 def _settings() -> Settings:

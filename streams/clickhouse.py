@@ -9,19 +9,22 @@ from __future__ import annotations
 import contextlib
 import importlib.resources
 import re
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError
+from clickhouse_connect.driver.exceptions import ClickHouseError, DataError
+from clickhouse_connect.driver.httputil import get_pool_manager
 
 from detectors.types import Finding
 from streams import schema
 from streams.dlq import DeadLetter
 from streams.pipeline import Stored
 from streams.rows import DEAD_LETTERS, EVENTS, FINDINGS, SNAPSHOTS, Column, SavedState, columns
+from streams.security import clickhouse_context
 from streams.settings import Settings
 
 _MIGRATIONS_TABLE = """
@@ -31,9 +34,22 @@ ENGINE = ReplacingMergeTree ORDER BY version
 _INSERT_SETTINGS = {"async_insert": 0, "max_partitions_per_insert_block": 0}
 """Acknowledged means on disk; and event times an attacker spread over centuries must not refuse a batch."""
 
+_PARAMETER_BYTES = 60_000
+
 
 class StoreError(Exception):
     """Not now: the store did not take or give rows. The message is one line without secrets."""
+
+
+class UnstorableError(Exception):
+    """Never will: some value of some of the rows fits into no column. The message names the column, not the value."""
+
+
+_NO_COLUMN_TAKES = (DataError, struct.error, UnicodeError, TypeError, AttributeError, OverflowError)
+"""What the driver raises while it writes values down, before any is sent; a `ValueError` may be a closed socket."""
+
+_VALUES_REFUSED = frozenset({"VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE", "TOO_LARGE_STRING_SIZE", "TOO_LARGE_ARRAY_SIZE"})
+"""Error codes of the server that are about a value, and will be the same tomorrow."""
 
 
 class Migration:
@@ -60,7 +76,10 @@ def migrations() -> list[Migration]:
 
 
 class Store:
-    """A connection to ClickHouse that speaks in our values; every method raises `StoreError`."""
+    """A connection to ClickHouse that speaks in our values; every method raises `StoreError`.
+
+    Inserts raise `UnstorableError` too, and then none of their rows is stored.
+    """
 
     def __init__(self, client: Client, settings: Settings) -> None:
         """Use `connect`; a test may pass a client of its own."""
@@ -93,22 +112,27 @@ class Store:
         self._insert("detector_snapshots", SNAPSHOTS, rows)
 
     def snapshots(self, topic_id: str, scope: str, topic: str, subjects: Sequence[str]) -> dict[str, SavedState]:
-        """The newest snapshot of each of `subjects` that has one."""
+        """The newest snapshot of each of `subjects` that has one.
+
+        Asked in parts: a server refuses a parameter of more than 128 KiB, and an attacker can fill one with names.
+        """
         sql = """
             SELECT subject, partition, next_offset, envelope FROM detector_snapshots FINAL
-            WHERE topic_id = {topic_id:String} AND scope = {scope:String} AND topic = {topic:String}
+            PREWHERE topic_id = {topic_id:String} AND scope = {scope:String} AND topic = {topic:String}
               AND subject IN {subjects:Array(String)}
         """
         key = {"topic_id": topic_id, "scope": scope, "topic": topic}
-        with _store_errors():
-            result = self._client.query(
-                sql, parameters={**key, "subjects": list(subjects)}, column_formats={"envelope": "bytes"}
-            )
-        saved = (
-            SavedState(**key, subject=subject, partition=partition, next_offset=next_offset, envelope=envelope)
-            for subject, partition, next_offset, envelope in result.result_rows
-        )
-        return {row.subject: row for row in saved}
+        saved: dict[str, SavedState] = {}
+        for names in _parts(subjects):
+            with _store_errors():
+                result = self._client.query(
+                    sql, parameters={**key, "subjects": names}, column_formats={"envelope": "bytes"}
+                )
+            for subject, partition, next_offset, envelope in result.result_rows:
+                saved[subject] = SavedState(
+                    **key, subject=subject, partition=partition, next_offset=next_offset, envelope=envelope
+                )
+        return saved
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """Rows of a read as dicts; `parameters` are bound by the server, never written into the text."""
@@ -136,7 +160,7 @@ class Store:
     def _insert(self, table: str, described: Sequence[Column], rows: Sequence[Any]) -> None:
         if not rows:
             return
-        with _store_errors():
+        with _store_errors(), _value_errors():
             self._client.insert(
                 table,
                 columns(described, rows),
@@ -165,6 +189,8 @@ def migrate(settings: Settings) -> list[Migration]:
 
 def _client(settings: Settings, database: str | None) -> Client:
     parts = urlsplit(settings.clickhouse_url)
+    context = clickhouse_context(settings)
+    certificate = settings.clickhouse_certificate_path
     with _store_errors():
         if parts.scheme == "chdb":
             return clickhouse_connect.get_client(interface="chdb", path=parts.path, database=database)
@@ -180,7 +206,40 @@ def _client(settings: Settings, database: str | None) -> Client:
             send_receive_timeout=60,
             query_retries=0,
             compress="lz4",
+            pool_mgr=None if context is None else get_pool_manager(ssl_context=context),
+            # What the context presents; said here too, because without a password it is who we are.
+            client_cert=None if certificate is None else str(certificate),
+            tls_mode=None if settings.clickhouse_password is None else "strict",
         )
+
+
+def _parts(names: Sequence[str]) -> Iterator[list[str]]:
+    """`names` in lists that fit into a parameter, in which a quote takes two bytes."""
+    part: list[str] = []
+    size_bytes = 0
+    for name in names:
+        size_bytes += len(name.encode()) + 4
+        if part and size_bytes > _PARAMETER_BYTES:
+            yield part
+            part, size_bytes = [], len(name.encode()) + 4
+        part.append(name)
+    if part:
+        yield part
+
+
+@contextlib.contextmanager
+def _value_errors() -> Iterator[None]:
+    """What will never be stored becomes `UnstorableError`; everything else passes."""
+    try:
+        yield
+    except _NO_COLUMN_TAKES as error:
+        column = re.search(r"column(?: name:)? `([a-z0-9_]{1,60})`", str(error))
+        raise UnstorableError(f"{column.group(1) if column else 'a column'}: {type(error).__name__}") from error
+    except ClickHouseError as error:
+        refused = [code for code in _VALUES_REFUSED if f"({code})" in str(error)]
+        if refused:
+            raise UnstorableError(f"ClickHouse: {refused[0]}") from error
+        raise
 
 
 @contextlib.contextmanager
@@ -195,6 +254,12 @@ def _store_errors() -> Iterator[None]:
             advice = "the schema is missing; run `inferwatch migrate`"
         elif "AUTHENTICATION_FAILED" in text or "REQUIRED_PASSWORD" in text:
             advice = "check INFERWATCH_CLICKHOUSE_USER and INFERWATCH_CLICKHOUSE_PASSWORD"
+        elif "ACCESS_DENIED" in text:
+            advice = "this user may not do that; see docker/clickhouse/users.xml for what each verb needs"
+        elif "CERTIFICATE_VERIFY_FAILED" in text:
+            advice = "its certificate is not to be trusted; check the address and INFERWATCH_CLICKHOUSE_CA_PATH"
+        elif code:
+            advice = "it runs and refuses; its own log says more"
         else:
             advice = "check that it runs and that INFERWATCH_CLICKHOUSE_URL is right"
         what = code.group(1) if code else type(error).__name__

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from detectors.alarms import Budget
 from detectors.bank import Bank
+from detectors.base import DEPLOYMENT
 from streams.keys import Keys
 from streams.pipeline import Pipeline
 from streams.privacy import ContentMode, Privacy
 from streams.settings import Settings
+
+PATIENCE = 4
+"""Observations with which a subject gets detectors; those before are not learned, so they are few."""
 
 
 def make_pipeline(settings: Settings, keys: Keys, topic_id: str) -> Pipeline:
@@ -30,4 +34,5 @@ def make_bank(settings: Settings, scope: str) -> Bank:
         deployments=settings.expected_deployments,
         principals=settings.expected_principals,
     )
-    return Bank(scope, budget)
+    live = settings.max_live_deployments if scope == DEPLOYMENT else settings.max_live_principals
+    return Bank(scope, budget, max_subjects=live, patience=PATIENCE)

@@ -6,9 +6,11 @@ Every record becomes events, dead letters or a counted nothing; no input makes `
 from __future__ import annotations
 
 import importlib
+import itertools
 import pkgutil
+import sys
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -16,14 +18,18 @@ import msgspec
 from detectors import features
 from detectors.types import MAX_TIME_S, InferenceEvent, Observation
 from streams import codecs
-from streams.codecs import Decoded, Reject, UndecodableError
+from streams.codecs import MAX_EVENTS, Decoded, Reject, UndecodableError
 from streams.codecs._checks import check
-from streams.dlq import WHOLE_RECORD, DeadLetter, Record, dead_letter
+from streams.dlq import WHOLE_RECORD, DeadLetter, Record, Unreadable, dead_letter, sibling
 from streams.privacy import ContentMode, Privacy
-from streams.redaction import Redactor
+from streams.redaction import Redactor, masked
 
 MAX_AHEAD_S = 86_400.0
 """An event that claims to be more than a day after its record has a broken clock: the record's time is used."""
+
+PART_EVENTS = 10_000
+"""Events after which a batch is handed on and the next part begun. A batch of small records that hold as many events
+as they may would otherwise take gigabytes at once."""
 
 _ANY_JSON = frozenset({"application/json", "text/plain", "application/octet-stream", "text/json"})
 """Content types that name no format of ours: as good as none."""
@@ -65,11 +71,22 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Processed(msgspec.Struct, frozen=True, kw_only=True):
-    """What a batch of records became. `ignored` counts parts of records that are no model calls."""
+    """What a batch of records became. `ignored` counts parts of records that are no model calls.
+
+    `places` are partition and offset of the records, in the order in which they were read.
+    """
 
     stored: list[Stored]
     dead_letters: list[DeadLetter]
     ignored: int
+    places: list[tuple[int, int]] = []
+
+    def outcomes(self) -> Iterator[tuple[bool, str]]:
+        """Of each record, whether it is dead (nothing of it is an event), and why: what the limit counts."""
+        alive = {(row.partition, row.offset) for row in self.stored}
+        reasons = {(letter.partition, letter.offset): letter.reason for letter in self.dead_letters}
+        for place in self.places:
+            yield place not in alive and place in reasons, reasons.get(place, "")
 
 
 class Pipeline:
@@ -98,33 +115,50 @@ class Pipeline:
         self._by_content_type = {name: codec for codec in self._codecs.values() for name in codec.CONTENT_TYPES}
         self._input_codec = self._codecs.get(input_format)
         self._head = _heads(mode)
+        self._said = Redactor(ips=True).redact
 
     def process(self, records: Iterable[Record]) -> Processed:
         """Events, observations and dead letters of `records`, in record order."""
+        return self._process(records, sys.maxsize)
+
+    def parts(self, records: Iterable[Record]) -> Iterator[Processed]:
+        """The same in parts: whole records, until there are `PART_EVENTS` events and dead letters or more."""
+        waiting = iter(records)
+        for first in waiting:
+            yield self._process(itertools.chain((first,), waiting), PART_EVENTS)
+
+    def _process(self, records: Iterable[Record], enough: int) -> Processed:
         dead: list[DeadLetter] = []
         origins: list[tuple[Record, int]] = []
         events: list[InferenceEvent] = []
+        places: list[tuple[int, int]] = []
         ignored = 0
         for record in records:
+            places.append((record.partition, record.offset))
             try:
                 decoded = self._decode(record)
             except UndecodableError as error:
-                dead.append(self._dead_letter(record, str(error), WHOLE_RECORD))
-                continue
+                self._bury(dead, record, str(error), WHOLE_RECORD)
+                decoded = Decoded([])
             ignored += decoded.ignored
+            only = record.only_events
             for index, item in enumerate(decoded.items):
+                if only is not None and index not in only:
+                    continue
                 event = self._admit(record, index, item)
                 if isinstance(event, Reject):
-                    dead.append(self._dead_letter(record, event.reason, index))
+                    self._bury(dead, record, event.reason, index)
                 else:
                     origins.append((record, index))
                     events.append(event)
+            if len(events) + len(dead) >= enough:
+                break
         stored = []
         for (record, index), event, observation in zip(origins, events, self._observe(events), strict=True):
             kept = self._storable(event)
             if observation is None or kept is None:
                 what = "features cannot be computed" if observation is None else "texts cannot be redacted"
-                dead.append(self._dead_letter(record, f"its {what}", index))
+                self._bury(dead, record, f"its {what}", index)
                 continue
             stored.append(
                 Stored(
@@ -137,7 +171,13 @@ class Pipeline:
                     record_time_s=record.time_s,
                 )
             )
-        return Processed(stored=stored, dead_letters=dead, ignored=ignored)
+        return Processed(stored=stored, dead_letters=dead, ignored=ignored, places=places)
+
+    def unstorable(self, record: Record, index: int, reason: str) -> DeadLetter:
+        """The dead letter of an event that the store will never take."""
+        dead: list[DeadLetter] = []
+        self._bury(dead, record, f"it cannot be stored: {reason}", index)
+        return dead[0]
 
     def _observe(self, events: list[InferenceEvent]) -> Sequence[Observation | None]:
         """One observation an event; `None` for one whose content breaks the features, found by halving the batch."""
@@ -150,6 +190,8 @@ class Pipeline:
             return [*self._observe(events[:half]), *self._observe(events[half:])]
 
     def _decode(self, record: Record) -> Decoded:
+        if isinstance(record.value, Unreadable):
+            raise UndecodableError(record.value.reason)
         size = len(record.value)
         if size > self._max_record_bytes:
             raise UndecodableError(f"it has {size} bytes; more than {self._max_record_bytes} are not read")
@@ -157,11 +199,15 @@ class Pipeline:
             raise UndecodableError("it is empty")
         codec = self._codec(record)
         try:
-            return codec.decode(record.value)
+            decoded = codec.decode(record.value)
         except UndecodableError as error:
             raise UndecodableError(f"{codec.FORMAT}: {error}") from None
         except Exception as error:  # noqa: BLE001 - a decoder's bug costs its record, never the ones behind it
             raise UndecodableError(f"{codec.FORMAT}: the decoder failed with {type(error).__name__}") from None
+        if len(decoded.items) > MAX_EVENTS:
+            held = len(decoded.items)
+            raise UndecodableError(f"{codec.FORMAT}: it holds {held} events; more than {MAX_EVENTS} are not read")
+        return decoded
 
     def _codec(self, record: Record) -> Codec:
         """By content type, else by setting, else by what the value unambiguously is."""
@@ -209,8 +255,14 @@ class Pipeline:
         )
         return self._privacy.identities(identified)
 
-    def _dead_letter(self, record: Record, reason: str, index: int) -> DeadLetter:
-        return dead_letter(record, self._topic_id, reason, index, self._head)
+    def _bury(self, dead: list[DeadLetter], record: Record, reason: str, index: int) -> None:
+        """Reason and content type may quote what a sender wrote."""
+        said = self._said(reason)
+        if dead and (dead[-1].topic, dead[-1].partition, dead[-1].offset) == record.place:
+            dead.append(sibling(dead[-1], said, index))
+            return
+        letter = dead_letter(record, self._topic_id, said, index, self._head)
+        dead.append(msgspec.structs.replace(letter, content_type=self._said(letter.content_type)))
 
 
 def _claims(codec: Codec, value: bytes) -> bool:
@@ -221,12 +273,14 @@ def _claims(codec: Codec, value: bytes) -> bool:
 
 
 def _heads(mode: ContentMode) -> Callable[[str], str]:
-    """What of an undecodable record's first bytes may be shown under a content mode."""
+    """What of an undecodable record's first bytes may be shown under a content mode.
+
+    Nobody knows which of them say who called, and that is stored in no mode: only the look of the record is kept.
+    """
     if mode is ContentMode.FEATURES:
         return lambda _text: ""
-    if mode is ContentMode.REDACTED:
-        return Redactor(ips=True).redact
-    return lambda text: text
+    redact = Redactor(ips=True).redact
+    return lambda text: masked(redact(text))
 
 
 def by_partition(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -47,11 +48,11 @@ class RecordProducer:
         except (KafkaError, OSError) as error:
             raise BrokerError(f"Kafka at {brokers}: {type(error).__name__}; check that it runs") from error
 
-    def send(self, value: bytes, content_type: str | None = None) -> None:
+    def send(self, value: bytes, content_type: str | None = None, headers: Sequence[tuple[str, bytes]] = ()) -> None:
         """Hand over one record; blocks only while the client's buffer is full. Raises `BrokerError`."""
-        headers = [("content-type", content_type.encode())] if content_type else []
+        said = [("content-type", content_type.encode())] if content_type else []
         try:
-            self._producer.send(self._topic, value=value, headers=headers).add_errback(self._failed.append)
+            self._producer.send(self._topic, value=value, headers=[*said, *headers]).add_errback(self._failed.append)
         except (KafkaError, OSError) as error:
             raise BrokerError(f"Kafka: {type(error).__name__} while sending to {self._topic}") from error
 
@@ -84,9 +85,16 @@ class RecordProducer:
 class EventProducer:
     """Collects events into records of up to `per_record` events or `linger_s` seconds; thread-safe."""
 
-    def __init__(self, brokers: str, topic: str = INFERENCE_LOGS, per_record: int = 50, linger_s: float = 1.0) -> None:
-        """Connect to `brokers`. Raises `BrokerError`."""
-        self._records = RecordProducer(brokers, topic)
+    def __init__(
+        self,
+        brokers: str,
+        topic: str = INFERENCE_LOGS,
+        per_record: int = 50,
+        linger_s: float = 1.0,
+        **options: Any,
+    ) -> None:
+        """Connect to `brokers`; `options` are kafka-python's, for TLS and SASL. Raises `BrokerError`."""
+        self._records = RecordProducer(brokers, topic, **options)
         self._per_record = per_record
         self._linger_s = linger_s
         self._lock = threading.Lock()

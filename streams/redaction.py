@@ -24,7 +24,7 @@ _URL_PASSWORD = rb"""://[^\s/:@"'\\]+:[^\s/@"'\\]+@"""
 _PRIVATE_KEY = rb"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY"
 # Prefixes that their issuers chose so that scanners can find them; eyJ is how a JWT begins.
 _TOKEN = (
-    rb"\b(?:sk-[\w-]{20,}|(?:AKIA|ASIA)[0-9A-Z]{16}\b|AIza[\w-]{35,}|gh[pousr]_\w{20,}|github_pat_\w{20,}"
+    rb"\b(?:sk-[\w-]{20,}|(?:AKIA|ASIA)[0-9A-Z]{16}\b|(?:akia|asia)[0-9a-z]{16}\b|AIza[\w-]{35,}|gh[pousr]_\w{20,}|github_pat_\w{20,}"
     rb"|glpat-[\w-]{20,}|xox[a-z]-[\w-]{10,}|xapp-[\w-]{10,}|eyJ[\w-]{17,}(?:\.[\w-]+)*|hf_\w{30,}"
     rb"|[rs]k_(?:live|test)_\w{16,}|SG\.[\w-]{22}\.[\w-]{43}|ya29\.[\w-]{20,})"
 )
@@ -34,7 +34,7 @@ _ASSIGNMENT = (
     rb"(?i:passw(?:or)?d|passphrase|(?:api|access|private|secret)[_-]?(?:access[_-]?)?key|(?:client|app)[_-]?secret"
     rb"""|(?:auth|access|refresh|session)[_-]?token)\\?["']?\s{0,4}[:=]\s{0,4}\\?["']?[^\s"'\\,;&<>]{4,}"""
 )
-_IBAN = rb"\b[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"
+_IBAN = rb"(?i:\b[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b)"
 _LONG_NUMBER = rb"[0-9](?:[ -]?[0-9]){12,}"
 _PHONE = (
     rb"\+[1-9][0-9]{0,2}[ ./-]?\(?[0-9]{1,4}\)?(?:[ ./-]?[0-9]{2,4}){1,4}\b"
@@ -133,7 +133,7 @@ def _iban(data: bytes, _done: int, start: int, end: int) -> tuple[int, bytes, in
     account = b""
     for at in range(start, end):
         if data[at : at + 1] != b" ":
-            account += data[at : at + 1]
+            account += data[at : at + 1].upper()
         if len(account) == _IBAN_CHARS.get(account[:2]):
             is_whole = not data[at + 1 : at + 2].isalnum()
             turned = account[4:] + account[:4]
@@ -248,6 +248,26 @@ def _ip(data: bytes, _done: int, start: int, end: int) -> tuple[int, bytes, int]
     except ValueError:
         return start, matched, end
     return start, b"[ip]", start + len(candidate)
+
+
+_FIELD_NAME = rb"""\\?"[A-Za-z_][\w.-]{0,63}\\?"\s{0,4}:"""
+_MASK: Final = bytes(
+    byte if byte in b" !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~\t\r\n" else b"x0"[byte in b"0123456789"]
+    for byte in range(256)
+)
+
+
+def masked(text: str) -> str:
+    """What a text looks like without what it says: letters are x, digits 0; the names of JSON fields stay."""
+    data = text.encode("utf-8", "surrogatepass")
+    pieces: list[bytes] = []
+    done = 0
+    for match in _compiled(_FIELD_NAME).finditer(data):
+        start, end = match.span()
+        pieces += (data[done:start].translate(_MASK), data[start:end])
+        done = end
+    pieces.append(data[done:].translate(_MASK))
+    return b"".join(pieces).decode("ascii")
 
 
 class Redactor:

@@ -23,21 +23,32 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     ignored: int
     dead_letters: list[DeadLetter]
     findings: list[Finding]
+    event_ids: list[str]
 
 
 def replay(values: Iterable[bytes], time_s: float, pipeline: Pipeline, banks: Sequence[Bank]) -> Iterator[Step]:
     """Each record through the pipeline and the banks, in order; `time_s` stands in for Kafka's timestamp."""
     for offset, value in enumerate(values):
-        record = Record(topic=TOPIC, partition=0, offset=offset, time_s=time_s, value=value)
-        processed = pipeline.process([record])
-        observations = [row.observation for row in processed.stored]
-        findings = [finding for bank in banks for finding in bank.apply(0, offset, observations)]
-        yield Step(
-            events=len(observations),
-            ignored=processed.ignored,
-            dead_letters=processed.dead_letters,
-            findings=deduplicated(findings),
+        yield replay_record(
+            Record(topic=TOPIC, partition=0, offset=offset, time_s=time_s, value=value), pipeline, banks
         )
+
+
+def replay_record(record: Record, pipeline: Pipeline, banks: Sequence[Bank]) -> Step:
+    """One record through the pipeline and the banks; as it was in Kafka, it gives the identities a worker gives.
+
+    Records of one topic partition come in offset order, and a subject's come from one partition.
+    """
+    processed = pipeline.process([record])
+    observations = [row.observation for row in processed.stored]
+    findings = [finding for bank in banks for finding in bank.apply(record.partition, record.offset, observations)]
+    return Step(
+        events=len(observations),
+        ignored=processed.ignored,
+        dead_letters=processed.dead_letters,
+        findings=deduplicated(findings),
+        event_ids=[observation.event_id for observation in observations],
+    )
 
 
 class Totals(msgspec.Struct, kw_only=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Sequence
 
@@ -12,6 +11,7 @@ from streams import topics
 from streams.app import ROLES, Worker
 from streams.clickhouse import migrate
 from streams.local import LocalStack
+from streams.logs import log_to
 from streams.settings import Settings
 
 __all__ = ["ROLES", "run_local", "run_worker"]
@@ -22,13 +22,7 @@ def run_worker(settings: Settings, roles: Sequence[str]) -> None:
 
     Raises `BrokerError`, `StoreError`.
     """
-    logging.basicConfig(
-        level=settings.log_level,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-        force=True,
-    )
-    logging.getLogger("kafka").setLevel(logging.WARNING)
+    log_to(sys.stderr, settings)
     Worker(settings, roles).run()
 
 

@@ -18,13 +18,17 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from streams.codecs import Decoded, UndecodableError
 from streams.pipeline import Codec, discover_codecs
 from streams.producer import RecordProducer
+from streams.security import kafka_python_options
 from streams.settings import Settings, SettingsError
-from streams.topics import INFERENCE_LOGS, full_name
+from streams.topics import INFERENCE_LOGS, LARGEST_RECORD_BYTES, full_name
 
 LINES_PER_RECORD = 50
 
 RECORD_BYTES = 1_000_000
 """Lines are packed up to here: fifty long conversations in one record would be more than a worker reads."""
+
+
+_TOO_LARGE = f"a line, or a document, of more than {LARGEST_RECORD_BYTES} bytes is no record that Kafka takes"
 
 
 class FileError(Exception):
@@ -41,19 +45,21 @@ def records(path: str, stdin: BinaryIO) -> Iterator[bytes]:
         if path == "-":
             yield from _split(stdin)
         elif path.endswith(".gz"):
-            with gzip.open(path, "rb") as file:
-                yield from _split(file)
+            with gzip.open(path, "rb") as unpacked:
+                yield from _split(unpacked)
         else:
             with Path(path).open("rb") as file:
                 yield from _split(file)
+    except FileError as error:
+        raise FileError(f"{path}: {error}") from None
     except (OSError, EOFError, zlib.error) as error:
         raise FileError(
             f"{path}: {error.strerror if isinstance(error, OSError) and error.strerror else error}"
         ) from None
 
 
-def _split(file: Iterable[bytes]) -> Iterator[bytes]:
-    lines = iter(file)
+def _split(file: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
+    lines = _lines(file)
     first = next(lines, b"")
     second = next(lines, b"")
     head = [line for line in (first, second) if line]
@@ -62,7 +68,24 @@ def _split(file: Iterable[bytes]) -> Iterator[bytes]:
     if _is_object(first) and (not second.strip() or _is_object(second)):
         yield from _packed(line for line in itertools.chain(head, lines) if line.strip())
     else:
-        yield b"".join(itertools.chain(head, lines))
+        yield b"".join(_bounded(itertools.chain(head, lines)))
+
+
+def _lines(file: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
+    """Lines as far as a record may be long: a few kilobytes of ``.gz`` may unpack to one line that fills the memory."""
+    while line := file.readline(LARGEST_RECORD_BYTES + 1):
+        if len(line) > LARGEST_RECORD_BYTES:
+            raise FileError(_TOO_LARGE)
+        yield line
+
+
+def _bounded(lines: Iterable[bytes]) -> Iterator[bytes]:
+    size = 0
+    for line in lines:
+        size += len(line)
+        if size > LARGEST_RECORD_BYTES:
+            raise FileError(_TOO_LARGE)
+        yield line
 
 
 def _packed(lines: Iterable[bytes]) -> Iterator[bytes]:
@@ -104,7 +127,7 @@ def send_file(settings: Settings, path: str, stdin: BinaryIO, input_format: str,
     columns = (*Progress.get_default_columns()[:1], TextColumn("{task.completed} records"), TimeElapsedColumn())
     topic = full_name(settings, INFERENCE_LOGS)
     with (
-        RecordProducer(settings.kafka_brokers, topic) as producer,
+        RecordProducer(settings.kafka_brokers, topic, **kafka_python_options(settings)) as producer,
         Progress(*columns, console=Console(stderr=True), transient=True) as progress,
     ):
         task = progress.add_task(path, total=None)

@@ -16,6 +16,8 @@ from streams import codecs
 
 PREFIX = "INFERWATCH_"
 CONTENT_MODES = ("full", "redacted", "features")
+KAFKA_SECURITY = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 
 class SettingsError(Exception):
@@ -28,12 +30,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `alarm_budget` is false alarms per day for the whole installation,
     shared over `expected_deployments` and `expected_principals`. `batch_records` and `batch_wait_s`
     bound a batch of Kafka records; `snapshot_interval_s` is how often detector state is saved and with
-    it how much is replayed after a crash. `session_timeout_s` is how long Kafka waits for a worker that
+    it how much is replayed after a crash. `silence_minimum_s` keeps short pauses of a source from being
+    findings. `session_timeout_s` is how long Kafka waits for a worker that
     says nothing before its partitions go to another. `max_record_bytes` keeps one record from filling the
-    memory: larger ones are dead letters.
+    memory: larger ones are dead letters. More dead letters than `dead_letter_ratio` of the last records, or
+    `dead_letter_run` in a row, stop the worker (`dlq.LimitPolicy`). `snapshot_key` signs detector state where it
+    is not to be derived from `key`; state that one of `previous_keys` signed is accepted too. `max_live_principals` and
+    `max_live_deployments` bound the subjects a worker holds in memory; the others wait in the store.
     """
 
     kafka_brokers: str = "127.0.0.1:9092"
+    kafka_security: str = "PLAINTEXT"
+    kafka_sasl_mechanism: str = "SCRAM-SHA-512"
+    kafka_user: str | None = None
+    kafka_password: str | None = None
+    kafka_ca_path: Path | None = None
+    kafka_certificate_path: Path | None = None
+    kafka_certificate_key_path: Path | None = None
     topic_prefix: str = ""
     partitions: int = 8
     replication: int = 1
@@ -44,10 +57,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     clickhouse_database: str = "inferwatch"
     clickhouse_user: str | None = None
     clickhouse_password: str | None = None
+    clickhouse_ca_path: Path | None = None
+    clickhouse_certificate_path: Path | None = None
+    clickhouse_certificate_key_path: Path | None = None
     retention_days: int = 90
 
     data_dir: Path = Path(".inferwatch")
     key: str | None = None
+    snapshot_key: str | None = None
+    previous_keys: str | None = None
     content_mode: str = "redacted"
     redact_ips: bool = False
 
@@ -58,8 +76,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     batch_records: int = 64
     batch_wait_s: float = 0.25
     snapshot_interval_s: float = 2.0
+    silence_minimum_s: float = 900.0
+    max_live_principals: int = 100_000
+    max_live_deployments: int = 1_000
     session_timeout_s: float = 15.0
     max_record_bytes: int = 4_000_000
+    dead_letter_ratio: float = 0.9
+    dead_letter_run: int = 1_000
+
+    health_address: str = "127.0.0.1:8686"
+    metrics_token: str | None = None
     log_level: str = "INFO"
 
     @classmethod
@@ -88,6 +114,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 raise SettingsError(f"{name}: {shown} is not accepted; {error}") from None
         return cls(**given)
 
+    def __repr__(self) -> str:
+        """As `masked`: a value that ends up in a log line or in a traceback gives no secret away."""
+        return f"Settings({self.masked()})"
+
     def masked(self) -> dict[str, object]:
         """All settings by environment name, secrets as ``(set)`` or ``(not set)``."""
         rows: dict[str, object] = {}
@@ -103,7 +133,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 _MAX_PORT = 65_535
 _ADDRESSES = "http://host:port, https://host:port or chdb:///directory"
-SECRETS = frozenset({"clickhouse_password", "key"})
+SECRETS = frozenset({"clickhouse_password", "kafka_password", "key", "snapshot_key", "previous_keys", "metrics_token"})
+_KEY_FILES = frozenset({"KEY", "SNAPSHOT_KEY", "PREVIOUS_KEYS"})
+"""Settings whose file nobody else may read: who knows a key can forge detector state."""
 _ELSEWHERE = frozenset({"INFERWATCH_ENGINE_PASSWORD", "INFERWATCH_TEST_CACHE"})
 
 
@@ -196,10 +228,37 @@ def _secret(text: str) -> str:
     return text.strip()
 
 
+def _token(text: str) -> str:
+    if len(text.strip()) < 16 or not text.strip().isascii():  # noqa: PLR2004 - nobody guesses that over a network
+        raise ValueError("at least 16 ASCII characters")
+    return text.strip()
+
+
+def _existing_file(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise ValueError("a file that exists")
+    return path
+
+
+def _listen_address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if text and (not host or not (port.isdecimal() and 0 < int(port) <= _MAX_PORT)):
+        raise ValueError("host:port, or nothing for off")
+    return text
+
+
 def _key(text: str) -> str:
     if len(text.strip()) < 32:  # noqa: PLR2004 - 128 bits as hex
         raise ValueError("at least 32 characters")
     return text.strip()
+
+
+def _keys(text: str) -> str:
+    parts = text.replace(",", "\n").split()
+    if not parts or any(len(part) < 32 for part in parts):  # noqa: PLR2004 - as for the key
+        raise ValueError("keys of at least 32 characters each, several separated by commas or lines")
+    return ",".join(parts)
 
 
 def _without_password(url: str) -> str:
@@ -211,17 +270,29 @@ def _read_file(name: str, path: str) -> str:
     try:
         file = Path(path)
         mode = file.stat().st_mode
-        if mode & (stat.S_IRWXG | stat.S_IRWXO) and name.startswith(f"{PREFIX}KEY"):
+        if mode & (stat.S_IRWXG | stat.S_IRWXO) and name.removeprefix(PREFIX).removesuffix("_FILE") in _KEY_FILES:
             raise SettingsError(f"{name}: {path} can be read by others; chmod 600 it")
         return file.read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise SettingsError(f"{name}: cannot read {path}: {error.strerror}") from None
+        raise SettingsError(f"{name}: cannot read {_shown_path(path)}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise SettingsError(f"{name}: cannot read {path}: it is not UTF-8 text") from None
+        raise SettingsError(f"{name}: cannot read {_shown_path(path)}: it is not UTF-8 text") from None
+
+
+def _shown_path(path: str) -> str:
+    """A path is shown where its directory exists: what is no path may be the secret itself, put in the wrong place."""
+    return path if "/" in path and Path(path).parent.is_dir() else "(hidden)"
 
 
 _READERS: dict[str, Callable[[str], Any]] = {
     "kafka_brokers": _brokers,
+    "kafka_security": _one_of(*KAFKA_SECURITY),
+    "kafka_sasl_mechanism": _one_of(*SASL_MECHANISMS),
+    "kafka_user": _secret,
+    "kafka_password": _secret,
+    "kafka_ca_path": _existing_file,
+    "kafka_certificate_path": _existing_file,
+    "kafka_certificate_key_path": _existing_file,
     "topic_prefix": _optional_word,
     "partitions": _whole(1, 1_024),
     "replication": _whole(1, 9),
@@ -231,9 +302,14 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "clickhouse_database": _word,
     "clickhouse_user": _secret,
     "clickhouse_password": _secret,
+    "clickhouse_ca_path": _existing_file,
+    "clickhouse_certificate_path": _existing_file,
+    "clickhouse_certificate_key_path": _existing_file,
     "retention_days": _whole(1, 36_500),
     "data_dir": Path,
     "key": _key,
+    "snapshot_key": _key,
+    "previous_keys": _keys,
     "content_mode": _one_of(*CONTENT_MODES),
     "redact_ips": _switch,
     "alarm_budget": _number(0.001, 10_000),
@@ -242,7 +318,14 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "batch_records": _whole(1, 4_096),
     "batch_wait_s": _number(0.01, 60),
     "snapshot_interval_s": _number(0.1, 600),
+    "silence_minimum_s": _number(0.5, 604_800),
+    "max_live_principals": _whole(1_000, 100_000_000),
+    "max_live_deployments": _whole(100, 1_000_000),
     "session_timeout_s": _number(6, 300),
     "max_record_bytes": _whole(1_000, 1_000_000_000),
+    "dead_letter_ratio": _number(0.01, 1.0),
+    "dead_letter_run": _whole(0, 1_000_000_000),
+    "health_address": _listen_address,
+    "metrics_token": _token,
     "log_level": _one_of("DEBUG", "INFO", "WARNING", "ERROR"),
 }

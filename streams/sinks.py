@@ -7,6 +7,7 @@ behind it can be acked. Only errors that mean *not now* are retried; any other i
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,16 +17,21 @@ import msgspec
 import tenacity
 
 from detectors.types import Observation
-from streams.clickhouse import Store, StoreError
-from streams.dlq import DeadLetter
+from streams.clickhouse import Store, StoreError, UnstorableError
+from streams.dlq import CONTENT_TYPE, EVENTS, ORIGIN, REASON, SHA256, DeadLetter
 from streams.pipeline import by_partition
+from streams.readiness import Readiness
 from streams.topics import MAX_MESSAGE_BYTES, BrokerError, Topic
 
 _log = logging.getLogger(__name__)
 
 _NOT_NOW = (StoreError, BrokerError, OSError, TimeoutError)
 _LONGEST_PAUSE_S = 10.0
+_PATIENCE_S = 5.0
+"""Until the worker says that it waits: a sink that hangs lets an attempt fail only after its time-out, a minute."""
+
 _OBSERVATIONS_PER_MESSAGE = 1_000
+_REASONS_CHARS = 4_000
 
 T = TypeVar("T")
 
@@ -49,23 +55,27 @@ class Outlet(Protocol):
 class Writer:
     """A store and the one thread that may use it."""
 
-    def __init__(self, store: Store) -> None:
-        """Take over `store`."""
+    def __init__(self, store: Store, readiness: Readiness | None = None) -> None:
+        """Take over `store`; `readiness` is told while it is waited for."""
         self._store = store
+        self._readiness = readiness or Readiness()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clickhouse")
 
     async def run(self, call: Callable[[Store], T]) -> T:
         """What `call` gives, once the store has answered it."""
         loop = asyncio.get_running_loop()
-        return await until_done(lambda: loop.run_in_executor(self._thread, call, self._store))
+        return await until_done(
+            lambda: loop.run_in_executor(self._thread, call, self._store), "clickhouse", self._readiness
+        )
 
 
 class Sender:
     """Messages to one topic, all durable before `send` returns."""
 
-    def __init__(self, outlet: Outlet, topic: Topic) -> None:
-        """Send to `topic` through `outlet`."""
+    def __init__(self, outlet: Outlet, topic: Topic, readiness: Readiness | None = None) -> None:
+        """Send to `topic` through `outlet`; `readiness` is told while it is waited for."""
         self._outlet = outlet
+        self._readiness = readiness or Readiness()
         self.topic = topic
 
     async def send(self, messages: Iterable[Message]) -> None:
@@ -77,7 +87,7 @@ class Sender:
 
     async def _send_in_order(self, messages: Iterable[Message]) -> None:
         for message in messages:
-            await until_done(lambda message=message: self._outlet.send(self.topic.name, message))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+            await until_done(functools.partial(self._outlet.send, self.topic.name, message), "kafka", self._readiness)
 
 
 class DeadLetters:
@@ -93,23 +103,46 @@ class DeadLetters:
         if not letters:
             return
         rows = [letter for letter, _ in letters]
+        of_record: dict[tuple[str, int, int], list[DeadLetter]] = {}
+        for letter in rows:
+            of_record.setdefault((letter.topic, letter.partition, letter.offset), []).append(letter)
+        values = {(letter.topic, letter.partition, letter.offset): value for letter, value in letters}
         await asyncio.gather(
             self._writer.run(lambda store: store.insert_dead_letters(rows)),
-            self._sender.send(self._message(letter, value) for letter, value in letters),
+            self._sender.send(self._message(of_record[place], value) for place, value in values.items()),
         )
 
-    def _message(self, letter: DeadLetter, value: bytes) -> Message:
-        origin = f"{letter.topic}:{letter.partition}:{letter.offset}:{letter.event_index}"
+    def _message(self, letters: Sequence[DeadLetter], value: bytes) -> Message:
+        """One message a record: ten thousand bad events in a megabyte would otherwise be ten gigabytes of Kafka."""
+        first = letters[0]
+        reasons = "; ".join(dict.fromkeys(letter.reason for letter in letters))
+        events = ",".join(str(letter.event_index) for letter in letters)
         return Message(
-            partition=letter.partition % self._sender.topic.partitions,
-            value=value[:MAX_MESSAGE_BYTES],
+            partition=first.partition % self._sender.topic.partitions,
+            value=value[: MAX_MESSAGE_BYTES - len(events)],
             headers=(
-                ("origin", origin.encode()),
-                ("reason", letter.reason.encode()),
-                ("content-type", letter.content_type.encode()),
-                ("sha256", letter.sha256.encode()),
+                (ORIGIN, f"{first.topic}:{first.partition}:{first.offset}".encode()),
+                (EVENTS, events.encode()),
+                (REASON, reasons[:_REASONS_CHARS].encode()),
+                (CONTENT_TYPE, first.content_type.encode()),
+                (SHA256, first.sha256.encode()),
             ),
         )
+
+
+def insert_apart(insert: Callable[[Sequence[T]], None], rows: Sequence[T]) -> list[tuple[T, str]]:
+    """Insert `rows`, and give those back that will never be stored, with the reason; halving finds them.
+
+    One such row, retried with its batch, would keep its partition waiting for ever. Raises `StoreError`.
+    """
+    try:
+        insert(rows)
+    except UnstorableError as error:
+        if len(rows) == 1:
+            return [(rows[0], str(error))]
+        half = len(rows) // 2
+        return [*insert_apart(insert, rows[:half]), *insert_apart(insert, rows[half:])]
+    return []
 
 
 def packed(
@@ -131,21 +164,41 @@ def _fitting(partition: int, rows: Sequence[Observation]) -> Iterable[Message]:
     yield from _fitting(partition, rows[half:])
 
 
-async def until_done(attempt: Callable[[], Awaitable[T]]) -> T:
+async def until_done(attempt: Callable[[], Awaitable[T]], sink: str, readiness: Readiness) -> T:
     """What `attempt` gives, after as many tries as it takes; raises what does not mean *not now*."""
+    key = object()
+
+    def say(state: tenacity.RetryCallState) -> None:
+        readiness.retry(key, sink, _logged(state))
+
     retrying = tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception_type(_NOT_NOW),
         wait=tenacity.wait_exponential_jitter(initial=0.1, max=_LONGEST_PAUSE_S),
-        before_sleep=_say,
+        before_sleep=say,
     )
 
+    def say_unanswered() -> None:
+        reason = f"{sink} has not answered for {_PATIENCE_S:.0f} s"
+        _log.warning("not durable yet: %s", reason)
+        readiness.wait(key, reason)
+
     async def call() -> T:
-        return await attempt()
+        patience = asyncio.get_running_loop().call_later(_PATIENCE_S, say_unanswered)
+        try:
+            return await attempt()
+        finally:
+            patience.cancel()
 
-    return await retrying(call)
+    try:
+        return await retrying(call)
+    finally:
+        readiness.go_on(key)
 
 
-def _say(state: tenacity.RetryCallState) -> None:
+def _logged(state: tenacity.RetryCallState) -> str:
+    """Why it is tried again, as it was logged: our own errors are one line without secrets, others are named."""
     error = state.outcome.exception() if state.outcome else None
     pause_s = state.next_action.sleep if state.next_action else 0.0
-    _log.warning("not durable yet, attempt %d, next in %.1f s: %s", state.attempt_number, pause_s, error)
+    reason = str(error) if isinstance(error, StoreError | BrokerError) else type(error).__name__
+    _log.warning("not durable yet, attempt %d, next in %.1f s: %s", state.attempt_number, pause_s, reason)
+    return reason

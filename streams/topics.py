@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from kafka.admin import KafkaAdminClient
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka import TopicPartition
+from kafka.admin import KafkaAdminClient, OffsetSpec
+from kafka.errors import AuthorizationError, KafkaError, TopicAlreadyExistsError
 
+from streams.security import kafka_python_options
 from streams.settings import Settings
 
 INFERENCE_LOGS = "inference-logs"
@@ -23,7 +25,9 @@ ALL = (INFERENCE_LOGS, BY_DEPLOYMENT, BY_PRINCIPAL, FINDINGS, DEAD_LETTERS)
 MAX_MESSAGE_BYTES = 1_000_000
 """What our own producers keep a message under: Kafka's default limit of a topic."""
 
-_LARGEST_RECORD_BYTES = 32_000_000
+LARGEST_RECORD_BYTES = 32_000_000
+"""What any record may have before Kafka or a verb refuses it; a setting of more raises it."""
+
 _BOOTSTRAP_MS = 5_000
 _TIMEOUT_MS = 10_000
 
@@ -81,11 +85,39 @@ def create(settings: Settings) -> list[Topic]:
     return [topic for name, topic in describe(settings).items() if name not in existing]
 
 
+def progress(settings: Settings, topic: str) -> dict[int, tuple[int, int]]:
+    """By partition of one of our topics, the end of the log and what the group has committed. Raises `BrokerError`.
+
+    A partition that holds nothing and never was read is done: nobody commits there.
+    """
+    name, group = full_name(settings, topic), settings.consumer_group
+    with _admin(settings) as admin:
+        (found,) = admin.describe_topics([name])
+        partitions = [TopicPartition(name, each["partition_index"]) for each in found["partitions"]]
+        committed = admin.list_group_offsets({group: partitions})[group]
+        first = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.EARLIEST))
+        last = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
+    return {
+        each.partition: (
+            last[each].offset,
+            committed[each].offset if each in committed and committed[each].offset >= 0 else first[each].offset,
+        )
+        for each in partitions
+    }
+
+
+def largest_batch_bytes(settings: Settings) -> int:
+    """What the topic of logs takes in one batch, and what one is inflated to at most.
+
+    More than we read: a record that is too large is a dead letter here, not an error at its sender.
+    """
+    return max(LARGEST_RECORD_BYTES, 2 * settings.max_record_bytes)
+
+
 def _configuration(settings: Settings, topic: str) -> dict[str, str]:
     if topic == INFERENCE_LOGS:
         return {
-            # More than we read: a record that is too large is a dead letter here, not an error at its sender.
-            "max.message.bytes": str(max(_LARGEST_RECORD_BYTES, 2 * settings.max_record_bytes)),
+            "max.message.bytes": str(largest_batch_bytes(settings)),
             # The broker's clock, not the sender's: retention and the check of event times go by it.
             "message.timestamp.type": "LogAppendTime",
         }
@@ -94,12 +126,14 @@ def _configuration(settings: Settings, topic: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _admin(settings: Settings) -> Iterator[KafkaAdminClient]:
+    security = kafka_python_options(settings)
     try:
         admin = KafkaAdminClient(
             bootstrap_servers=settings.kafka_brokers.split(","),
             bootstrap_timeout_ms=_BOOTSTRAP_MS,
             request_timeout_ms=_TIMEOUT_MS,
             client_id="inferwatch",
+            **security,
         )
     except (KafkaError, OSError) as error:
         raise _unreachable(settings, error) from error
@@ -112,7 +146,10 @@ def _admin(settings: Settings) -> Iterator[KafkaAdminClient]:
 
 
 def _unreachable(settings: Settings, error: Exception) -> BrokerError:
-    return BrokerError(
-        f"Kafka at {settings.kafka_brokers}: {type(error).__name__}; "
-        "check that it runs and that INFERWATCH_KAFKA_BROKERS is right"
-    )
+    advice = "check that it runs and that INFERWATCH_KAFKA_BROKERS and INFERWATCH_KAFKA_SECURITY are right"
+    if isinstance(error, AuthorizationError):
+        advice = f"the broker does not let {settings.kafka_user or 'us'} do that"
+    elif settings.kafka_user is not None:
+        # The client does not tell a refused login from a broker that is away.
+        advice += ", and INFERWATCH_KAFKA_USER, ..._PASSWORD and ..._SASL_MECHANISM"
+    return BrokerError(f"Kafka at {settings.kafka_brokers}: {type(error).__name__}; {advice}")

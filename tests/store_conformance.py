@@ -13,7 +13,7 @@ import pytest
 
 from detectors.types import InferenceEvent, Observation, Severity
 from streams.asking import Filter, list_findings
-from streams.clickhouse import Store, StoreError, migrate, migrations
+from streams.clickhouse import Store, StoreError, UnstorableError, migrate, migrations
 from streams.rows import DEAD_LETTERS, EVENTS, FINDINGS
 from streams.settings import Settings
 from tests.store_values import (
@@ -80,6 +80,28 @@ class StoreConformance:
         yield connected
         connected.close()
 
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"system": "\ud800"},
+            {"input_tokens": 2**70},
+            {"http_status": 70_000},
+            {"score": "x"},
+            {"egress_hosts": (1,)},
+        ],
+        ids=lambda each: next(iter(each)),
+    )
+    def test_a_row_that_no_column_takes_is_told_apart_from_a_store_that_is_down_and_harms_nothing(
+        self, store: Store, wrong: dict[str, Any]
+    ) -> None:
+        good = stored(FULL_EVENT, FULL_OBSERVATION, (3, 41, 2))
+        bad = msgspec.structs.replace(good, event=msgspec.structs.replace(good.event, **wrong))
+        with pytest.raises(UnstorableError):
+            store.insert_events([good, bad])
+        assert store.query("SELECT count() AS rows FROM inference_events") == [{"rows": 0}]
+        store.insert_events([good])
+        assert store.query("SELECT count() AS rows FROM inference_events") == [{"rows": 1}]
+
     def test_migrations_are_applied_once_and_again_without_harm(self, fresh: Settings) -> None:
         settings = fresh
         versions = [migration.version for migration in migrations()]
@@ -91,7 +113,8 @@ class StoreConformance:
             store.apply(migration)
         assert store.pending() == []
         assert len(store.query("SELECT 1 FROM findings_latest")) == 1
-        assert store.query("SELECT version FROM schema_migrations FINAL") == [{"version": each} for each in versions]
+        applied = store.query("SELECT version FROM schema_migrations FINAL ORDER BY version")
+        assert applied == [{"version": each} for each in versions]
         store.close()
 
     def test_the_retention_is_that_of_the_settings(self, fresh: Settings) -> None:
@@ -214,6 +237,13 @@ class StoreConformance:
         subjects = [f"p_{number:032x}" for number in range(1_000)]
         store.insert_snapshots([state(subject, 1) for subject in subjects])
         assert set(store.snapshots("t", "deployment", "observations", subjects)) == set(subjects)
+
+    def test_the_states_of_a_flood_of_names_are_asked_for_in_parts_that_the_server_takes(self, store: Store) -> None:
+        nasty = ["\"'\\ \t" * 60 + str(number) for number in range(300)]
+        subjects = [f"p_{number:032x}" for number in range(5_000)] + nasty
+        store.insert_snapshots([state(subject, 1) for subject in (subjects[0], subjects[4_999], nasty[7])])
+        found = store.snapshots("t", "deployment", "observations", subjects)
+        assert set(found) == {subjects[0], subjects[4_999], nasty[7]}
 
     def test_words_of_a_prompt_are_found_by_the_index(self, store: Store) -> None:
         store.insert_events([said(f"please summarize page {number}", number) for number in range(20_000)])

@@ -32,6 +32,9 @@ VERBS = {
     ("topics", "create"),
     ("doctor",),
     ("settings",),
+    ("dead-letters", "list"),
+    ("dead-letters", "show"),
+    ("dead-letters", "requeue"),
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 import pytest
 
@@ -82,7 +84,7 @@ def test_unknown_identities_stay_unknown() -> None:
 
 
 def test_the_default_redacts_every_text_of_an_event() -> None:
-    event = Privacy(KEY).text(EVENT)
+    event = Privacy(KEY).apply(EVENT)
     assert EMAIL.encode() not in msgspec.json.encode(event)
     assert event.input_messages == (Message(role="user", content="mail [email]", name="[email]"),)
     assert event.output_messages is not None
@@ -98,10 +100,61 @@ def test_full_content_is_stored_as_it_came() -> None:
 
 
 def test_features_only_stores_no_text_and_keeps_numbers_and_labels() -> None:
-    event = Privacy(KEY, ContentMode.FEATURES).text(EVENT)
+    event = Privacy(KEY, ContentMode.FEATURES).apply(EVENT)
     assert (event.input_messages, event.output_messages, event.system, event.documents) == (None, None, None, None)
     assert event.features == {"contact": None, "age": 41.0, "member": True, "gone": None}
-    assert (event.error_type, event.prediction) == ("no such user [email]", "[email]")
+    assert event.prediction == "[email]"
+    assert event.error_type is not None
+    assert re.fullmatch(r"t_[0-9a-f]{32}", event.error_type), "a sentence becomes a keyed hash of it"
+
+
+@pytest.mark.parametrize("mode", [ContentMode.REDACTED, ContentMode.FEATURES])
+def test_a_secret_in_a_name_is_gone_before_a_detector_sees_it(mode: ContentMode) -> None:
+    names = ("deployment", "operation", "model", "served_model", "provider", "region", "prediction")
+    ids = ("trace_id", "span_id", "response_id")
+    planted = InferenceEvent(
+        **dict.fromkeys((*names, *ids), f"x-{EMAIL}"),  # type: ignore[arg-type]  # all of them are texts
+        error_type=f"E:{EMAIL}",
+        finish_reasons=("stop", f"stop:{EMAIL}"),
+        egress_hosts=(f"smtp://{EMAIL}",),
+        components=Components(weights=f"by:{EMAIL}", image="sha256:11"),
+    )
+    event = Privacy(KEY, mode).identities(planted)
+    assert EMAIL.encode() not in msgspec.json.encode(event)
+    assert event.deployment == "[email]"
+    assert event.finish_reasons == ("stop", "stop:[email]")
+    assert event.components == Components(weights="by:[email]", image="sha256:11")
+
+
+def test_names_without_anything_secret_stay_as_they_are() -> None:
+    event = InferenceEvent(
+        deployment="support-chat",
+        model="gpt-4o",
+        served_model="gpt-4o-2024-08-06",
+        error_type="RateLimitError",
+        finish_reasons=("tool_calls",),
+        trace_id="4bf92f3577b34da6a3ce929d0e0e4736",
+        response_id="chatcmpl-AbC123",
+        components=Components(weights="sha256:9f2c", tool_list="sha256:77ab"),
+        egress_hosts=("10.0.0.7",),
+    )
+    for mode in ContentMode:
+        assert Privacy(KEY, mode).apply(event) == event
+
+
+def test_a_role_and_the_id_of_a_tool_call_are_texts_too() -> None:
+    call = ToolCall(call_id=f"call-{EMAIL}")
+    event = InferenceEvent(deployment="d", input_messages=(Message(role=EMAIL, content="", tool_calls=(call,)),))
+    assert EMAIL.encode() not in msgspec.json.encode(Privacy(KEY).apply(event))
+
+
+def test_the_names_of_tabular_features_are_redacted_in_every_mode_that_redacts() -> None:
+    event = InferenceEvent(deployment="d", features={EMAIL: 1.0, "a long sentence that somebody wrote": 2.0})
+    assert Privacy(KEY).apply(event).features == {"[email]": 1.0, "a long sentence that somebody wrote": 2.0}
+    kept = Privacy(KEY, ContentMode.FEATURES).apply(event).features
+    assert kept is not None
+    assert sorted(kept.values(), key=str) == [1.0, 2.0]
+    assert not any(" " in name or "@" in name for name in kept)
 
 
 @pytest.mark.parametrize("mode", list(ContentMode))

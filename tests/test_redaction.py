@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.redaction import MAX_HITS, Redactor
+from streams.redaction import MAX_HITS, Redactor, masked
 
 redact = Redactor(ips=False).redact
 redact_with_ips = Redactor(ips=True).redact
@@ -39,6 +39,8 @@ PEM = "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIEowIBAAKCAQEA\n-----END RSA PRIV
         ("DE89 3704 0044 0532 0130 00 PLEASE PAYS NOWS", "[iban] PLEASE PAYS NOWS"),
         ("GB82WEST12345698765432", "[iban]"),
         ("AB12 4111 1111 1111 1111", "AB12 [card]"),
+        ("de89 3704 0044 0532 0130 00", "[iban]"),
+        (f"{AWS_KEY.lower()} in a folded name", "[secret] in a folded name"),
         (f"{OPENAI_KEY} and {AWS_KEY}", "[secret] and [secret]"),
         (f"{GITHUB_KEY},{SLACK_KEY}", "[secret],[secret]"),
         (f"key={GOOGLE_KEY}&x=1", "key=[secret]&x=1"),
@@ -160,3 +162,18 @@ def test_text_of_the_signs_that_patterns_look_for_is_redacted_without_an_error(t
 @given(st.text(alphabet="xyz ,.\n", max_size=60), st.text(alphabet="xyz ,.\n", max_size=60))
 def test_a_key_is_found_wherever_it_stands_alone(before: str, after: str) -> None:
     assert OPENAI_KEY not in redact(f"{before} {OPENAI_KEY} {after}")
+
+
+@pytest.mark.parametrize(
+    ("text", "look"),
+    [
+        ('{"records": [{"caller": "bob-7", "n": 12.5e3}', '{"records": [{"caller": "xxx-0", "n": 00.0x0}'),
+        (r'{"messages": "[{\"role\": \"bob\"}]"}', r'{"messages": "[{\"role\": \"xxx\"}]"}'),
+        ('{"bob@example.com": 1, "Zoë": true}', '{"xxx@xxxxxxx.xxx": 0, "xxxx": xxxx}'),
+        ("<xml attribute='bob'>\x1b[31m", "<xxx xxxxxxxxx='xxx'>x[00x"),
+        ("\\xff\udcff", "\\xxxxxx"),
+        ("", ""),
+    ],
+)
+def test_what_a_text_looks_like_is_told_without_what_it_says(text: str, look: str) -> None:
+    assert masked(text) == look

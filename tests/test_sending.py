@@ -213,3 +213,15 @@ def test_the_time_of_a_record_is_that_of_its_first_event_with_one(
     input_format: str, value: bytes, time_s: float | None
 ) -> None:
     assert first_time_s(discover_codecs(), input_format, value) == time_s
+
+
+@pytest.mark.parametrize("unit", [b"x", b"{\n"], ids=["one line", "one document"])
+def test_a_few_kilobytes_that_unpack_to_what_no_record_may_be_are_refused_before_they_fill_the_memory(
+    tmp_path: Path, unit: bytes
+) -> None:
+    path = tmp_path / "bomb.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        for _ in range(64):
+            file.write(unit * (1_000_000 // len(unit)))
+    with pytest.raises(FileError, match=r"bomb.gz: .* more than 32000000 bytes"):
+        list(records(str(path), io.BytesIO()))

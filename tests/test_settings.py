@@ -25,11 +25,24 @@ REFUSED = {
         ("", "clickhouse:8123", "ftp://host", "http://", "http://[::1", "http://host:99999", "http://host:x", "chdb:"),
         "http://host:port, https://host:port or chdb:///directory",
     ),
+    "KAFKA_SECURITY": (("", "ssl", "TLS"), "one of PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL"),
+    "KAFKA_SASL_MECHANISM": (("", "GSSAPI"), "one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512"),
+    "KAFKA_USER": (("", " "), "it is empty"),
+    "KAFKA_PASSWORD": (("", " "), "it is empty"),
+    **{
+        f"{server}_{file}_PATH": (("", "/no/such/file.pem", "/"), "a file that exists")
+        for server in ("KAFKA", "CLICKHOUSE")
+        for file in ("CA", "CERTIFICATE", "CERTIFICATE_KEY")
+    },
+    "HEALTH_ADDRESS": ((":8686", "8686", "127.0.0.1", "a:0", "a:65536", "a:x"), "host:port, or nothing for off"),
+    "METRICS_TOKEN": (("", "0123456789abcde", "0123456789abcde\u00e9"), "at least 16 ASCII characters"),
     "CLICKHOUSE_DATABASE": (("", "a`b", "a;b"), "letters, digits"),
     "CLICKHOUSE_USER": (("", " "), "it is empty"),
     "CLICKHOUSE_PASSWORD": (("", "\n"), "it is empty"),
     "RETENTION_DAYS": (("0", "36501", "-1"), "a whole number from 1 to 36500"),
     "KEY": (("", "short", "x" * 31), "at least 32 characters"),
+    "SNAPSHOT_KEY": (("", "short", "x" * 31), "at least 32 characters"),
+    "PREVIOUS_KEYS": (("", ",", "short", f"{KEY},short"), "keys of at least 32 characters each"),
     "CONTENT_MODE": (("", "FULL", "none"), "one of full, redacted, features"),
     "REDACT_IPS": (("", "on", "2"), "one of 0, 1, false, true, no, yes"),
     "ALARM_BUDGET": (("0", "-1", "nan", "inf", "two"), "a number from 0.001 to 10000"),
@@ -38,8 +51,13 @@ REFUSED = {
     "BATCH_RECORDS": (("0", "4097"), "a whole number from 1 to 4096"),
     "BATCH_WAIT_S": (("0", "61", "nan"), "a number from 0.01 to 60"),
     "SNAPSHOT_INTERVAL_S": (("0", "601"), "a number from 0.1 to 600"),
+    "MAX_LIVE_PRINCIPALS": (("0", "999"), "a whole number from 1000 to 100000000"),
+    "MAX_LIVE_DEPLOYMENTS": (("0", "99"), "a whole number from 100 to 1000000"),
+    "SILENCE_MINIMUM_S": (("0.4", "604801"), "a number from 0.5 to 604800"),
     "SESSION_TIMEOUT_S": (("1", "301"), "a number from 6 to 300"),
     "MAX_RECORD_BYTES": (("999", "1000000001"), "a whole number from 1000 to"),
+    "DEAD_LETTER_RATIO": (("0", "1.1", "nan"), "a number from 0.01 to 1"),
+    "DEAD_LETTER_RUN": (("-1", "1000000001"), "a whole number from 0 to"),
     "LOG_LEVEL": (("", "info", "TRACE"), "one of DEBUG, INFO, WARNING, ERROR"),
 }
 """For each setting, values that are not accepted and what the error says is."""
@@ -52,12 +70,25 @@ ACCEPTED: Mapping[str, tuple[str, object]] = {
     "CONSUMER_GROUP": ("team-a", "team-a"),
     "INPUT_FORMAT": ("otlp", "otlp"),
     "CLICKHOUSE_URL": ("https://clickhouse.internal:8443", "https://clickhouse.internal:8443"),
+    "KAFKA_SECURITY": ("SASL_SSL", "SASL_SSL"),
+    "KAFKA_SASL_MECHANISM": ("PLAIN", "PLAIN"),
+    "KAFKA_USER": ("watcher", "watcher"),
+    "KAFKA_PASSWORD": (" pa@ss ", "pa@ss"),
+    **{
+        f"{server}_{file}_PATH": (__file__, Path(__file__))
+        for server in ("KAFKA", "CLICKHOUSE")
+        for file in ("CA", "CERTIFICATE", "CERTIFICATE_KEY")
+    },
+    "HEALTH_ADDRESS": ("[::1]:65535", "[::1]:65535"),
+    "METRICS_TOKEN": ("0123456789abcdef\n", "0123456789abcdef"),
     "CLICKHOUSE_DATABASE": ("watch", "watch"),
     "CLICKHOUSE_USER": ("writer", "writer"),
     "CLICKHOUSE_PASSWORD": (" pa@ss ", "pa@ss"),
     "RETENTION_DAYS": ("1", 1),
     "DATA_DIR": ("var/lib", Path("var/lib")),
     "KEY": (KEY, KEY),
+    "SNAPSHOT_KEY": (KEY, KEY),
+    "PREVIOUS_KEYS": (f"{KEY}, {KEY[::-1]}\n", f"{KEY},{KEY[::-1]}"),
     "CONTENT_MODE": ("features", "features"),
     "REDACT_IPS": ("Yes", True),
     "ALARM_BUDGET": ("0.5", 0.5),
@@ -66,8 +97,13 @@ ACCEPTED: Mapping[str, tuple[str, object]] = {
     "BATCH_RECORDS": ("1", 1),
     "BATCH_WAIT_S": ("0.01", 0.01),
     "SNAPSHOT_INTERVAL_S": ("600", 600.0),
+    "MAX_LIVE_PRINCIPALS": ("5000", 5_000),
+    "MAX_LIVE_DEPLOYMENTS": ("100", 100),
+    "SILENCE_MINIMUM_S": ("60", 60.0),
     "SESSION_TIMEOUT_S": ("6", 6.0),
     "MAX_RECORD_BYTES": ("1000", 1_000),
+    "DEAD_LETTER_RATIO": ("1", 1.0),
+    "DEAD_LETTER_RUN": ("0", 0),
     "LOG_LEVEL": ("DEBUG", "DEBUG"),
 }
 
@@ -172,6 +208,20 @@ def test_a_setting_given_as_value_and_as_file_is_refused(tmp_path: Path) -> None
     file.write_text("writer")
     environ = {"INFERWATCH_CLICKHOUSE_USER": "writer", "INFERWATCH_CLICKHOUSE_USER_FILE": str(file)}
     assert "given twice" in refusal(environ)
+
+
+@pytest.mark.parametrize("name", sorted(SECRETS))
+def test_a_secret_that_is_given_where_a_file_is_expected_is_not_shown(name: str) -> None:
+    for secret in ("hunter2-hunter2-hunter2-hunter2-hunter2", "hunter2/+base64+hunter2/hunter2==", "x" * 5_000):
+        said = refusal({f"{PREFIX}{name.upper()}_FILE": secret})
+        assert "(hidden)" in said
+        assert secret not in said
+
+
+def test_settings_in_a_log_line_or_a_traceback_give_no_secret_away() -> None:
+    settings = Settings(**dict.fromkeys(SECRETS, "hunter2"))  # type: ignore[arg-type]  # secrets are texts
+    assert "hunter2" not in f"{settings} {settings!r}"
+    assert "(set)" in repr(settings)
 
 
 def test_masked_settings_name_every_setting_and_hide_the_secrets() -> None:

@@ -11,9 +11,10 @@ import msgspec
 import pytest
 
 from detectors.types import Observation
-from streams.clickhouse import Store, StoreError
+from streams.clickhouse import Store, StoreError, UnstorableError
 from streams.dlq import DeadLetter
-from streams.sinks import DeadLetters, Message, Sender, Writer, packed, until_done
+from streams.readiness import Readiness
+from streams.sinks import DeadLetters, Message, Sender, Writer, insert_apart, packed, until_done
 from streams.topics import MAX_MESSAGE_BYTES, BrokerError, Topic
 
 T = TypeVar("T")
@@ -106,7 +107,7 @@ def run(call: Callable[[], Awaitable[T]]) -> T:
 )
 def test_what_means_not_now_is_tried_until_it_works(error: Exception, pauses_s: list[float]) -> None:
     attempt = Failing([error] * 30)
-    assert run(lambda: until_done(attempt)) == "durable"
+    assert run(lambda: until_done(attempt, "clickhouse", Readiness())) == "durable"
     assert attempt.asked == 31
     assert len(pauses_s) == 30
     assert pauses_s[0] < 2.0 and max(pauses_s) <= 11.0 and pauses_s[-1] > 5.0
@@ -120,13 +121,13 @@ def test_what_means_not_now_is_tried_until_it_works(error: Exception, pauses_s: 
 def test_anything_else_is_raised_at_once(error: BaseException, pauses_s: list[float]) -> None:
     attempt = Failing([StoreError("x"), error])
     with pytest.raises(type(error)):
-        run(lambda: until_done(attempt))
+        run(lambda: until_done(attempt, "clickhouse", Readiness()))
     assert attempt.asked == 2
     assert len(pauses_s) == 1
 
 
 def test_each_failed_attempt_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    run(lambda: until_done(Failing([StoreError("the disk is full")] * 2)))
+    run(lambda: until_done(Failing([StoreError("the disk is full")] * 2), "clickhouse", Readiness()))
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
     assert "attempt 2" in caplog.text and "the disk is full" in caplog.text
 
@@ -148,11 +149,46 @@ def test_a_dead_letter_is_durable_as_a_row_and_as_a_message_with_the_bytes() -> 
     assert message.value == b"abc"
     assert message.partition == 5 % 4
     assert dict(message.headers) == {
-        "origin": b"inference-logs:5:41:-1",
+        "origin": b"inference-logs:5:41",
+        "events": b"-1",
         "reason": b"not JSON",
         "content-type": b"text/plain",
         "sha256": b"00" * 32,
     }
+
+
+def test_bad_events_of_one_record_are_rows_each_and_one_message() -> None:
+    store, outlet = ListStore(), ListOutlet()
+    letters = [msgspec.structs.replace(LETTER, event_index=index, reason=f"r{index % 2}") for index in (3, 7, 8)]
+    other = msgspec.structs.replace(LETTER, offset=42)
+    buried = [(letter, b"abc") for letter in letters]
+    run(lambda: DeadLetters(Writer(store), Sender(outlet, TOPIC)).bury([*buried, (other, b"def")]))
+    assert store.letters == [*letters, other]
+    assert [message.value for _, message in outlet.sent] == [b"abc", b"def"]
+    headers = dict(outlet.sent[0][1].headers)
+    assert (headers["origin"], headers["events"], headers["reason"]) == (b"inference-logs:5:41", b"3,7,8", b"r1; r0")
+
+
+def test_rows_that_no_column_takes_are_found_among_good_ones_and_the_good_ones_are_inserted_once() -> None:
+    taken: list[int] = []
+
+    def insert(rows: Sequence[int]) -> None:
+        if any(row % 10 == 3 for row in rows):
+            raise UnstorableError("score: DataError")
+        taken.extend(rows)
+
+    refused = insert_apart(insert, range(100))
+    assert [row for row, _ in refused] == list(range(3, 100, 10))
+    assert {reason for _, reason in refused} == {"score: DataError"}
+    assert taken == [row for row in range(100) if row % 10 != 3]
+
+
+def test_a_store_that_is_down_is_not_taken_for_rows_that_it_will_never_take() -> None:
+    def insert(rows: Sequence[int]) -> None:
+        raise StoreError("down")
+
+    with pytest.raises(StoreError):
+        insert_apart(insert, [1, 2])
 
 
 def test_a_store_is_used_by_one_thread_which_is_not_that_of_the_loop() -> None:
@@ -177,7 +213,8 @@ def test_nothing_to_bury_asks_nobody() -> None:
 def test_the_bytes_of_a_dead_letter_are_cut_to_what_kafka_takes() -> None:
     outlet = ListOutlet()
     run(lambda: DeadLetters(Writer(ListStore()), Sender(outlet, TOPIC)).bury([(LETTER, b"x" * 4_000_000)]))
-    assert len(outlet.sent[0][1].value) == MAX_MESSAGE_BYTES
+    message = outlet.sent[0][1]
+    assert len(message.value) + len(dict(message.headers)["events"]) == MAX_MESSAGE_BYTES
 
 
 def observations(count: int, subject: Callable[[int], str], prediction: str | None = None) -> list[Observation]:

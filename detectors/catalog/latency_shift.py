@@ -31,6 +31,7 @@ _FROZEN_PATIENCE = 100_000
 
 _UNKNOWN = -1.0
 _MAX_TOKENS = 10_000_000
+_MIN_LATENCY_S = 1e-6
 _MAX_LATENCY_S = 86_400.0
 _HIGH_STEP = math.log(2.0)
 
@@ -184,8 +185,8 @@ class LatencyShift(Detector):
 
 
 def _seconds(value: float | None) -> float | None:
-    """A duration a call can have, else `None`: zero is a missing measurement."""
-    return value if value is not None and 0.0 < value <= _MAX_LATENCY_S else None
+    """A duration a call can have, else `None`: zero is a missing measurement, and 5e-324 breaks the regression."""
+    return value if value is not None and _MIN_LATENCY_S <= value <= _MAX_LATENCY_S else None
 
 
 def _tokens(value: int | None) -> float | None:

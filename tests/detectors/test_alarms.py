@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import msgspec
 import numpy as np
@@ -167,3 +168,39 @@ def test_a_pace_is_finite_and_positive_whatever_the_clocks_say(times_s: list[flo
     made = pace(times_s)
     assert 1.0 <= made.per_day <= DAY_S * 1_000.0
     assert all(math.isfinite(value) for value in msgspec.structs.astuple(made) if value is not None)
+
+
+def lied(lies_s: Callable[[int, float], float], share: float = 0.1) -> float:
+    """The pace of ten calls a minute for ten days where one caller claims the time of its share of the calls."""
+    draw = np.random.default_rng(9)
+    made = Pace()
+    for at in range(144_000):
+        now_s = 1.7e9 + 6.0 * at
+        made.see(lies_s(at, now_s) if draw.random() < share else now_s)
+    return made.per_day
+
+
+@pytest.mark.parametrize(
+    "lies_s",
+    [
+        lambda _at, now_s: now_s - 2.0 * DAY_S,
+        lambda _at, now_s: now_s - 3_600.0,
+        lambda _at, now_s: now_s + DAY_S,
+        lambda at, now_s: now_s + DAY_S if at % 2 else now_s - DAY_S,
+        lambda _at, _now_s: 0.0,
+    ],
+    ids=["two days ago", "an hour ago", "a day ahead", "to and fro", "1970"],
+)
+def test_a_caller_that_lies_about_the_time_moves_no_pace_by_a_quarter(lies_s: Callable[[int, float], float]) -> None:
+    assert lied(lies_s) == pytest.approx(14_400.0, rel=0.25)
+
+
+def test_a_whole_export_of_old_calls_turns_the_clock_back_and_forth_and_leaves_the_pace() -> None:
+    times_s = [1.7e9 + 10.0 * at for at in range(20_000)]
+    times_s[10_000:10_000] = [1.6e9 + at for at in range(1_000)]
+    assert pace(times_s).per_day == pytest.approx(8_640.0, rel=0.1)
+
+
+def test_a_clock_that_was_years_ahead_is_given_up() -> None:
+    times_s = [4e9 + at for at in range(50)] + [1.7e9 + 10.0 * at for at in range(10_000)]
+    assert pace(times_s).per_day == pytest.approx(8_640.0, rel=0.05)
