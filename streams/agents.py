@@ -218,7 +218,8 @@ class Watch:
         assignment, covered = self._assignment, self._unacked
         self._unacked = []
         rows = self._states.changed()
-        await self._writer.run(lambda store: store.insert_snapshots(rows))
+        if rows:
+            await self._writer.run(lambda store: store.insert_snapshots(rows))
         self.saved_s = time.time()
         if assignment == self._assignment:
             for event in covered:
