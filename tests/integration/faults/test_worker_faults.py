@@ -68,6 +68,13 @@ def test_asked_to_stop_under_load_it_ends_in_time_and_frozen_beyond_its_session_
     bench.check()
 
 
+def test_a_commit_that_fails_because_the_group_moved_on_is_made_again(new_bench: NewBench) -> None:
+    bench = new_bench(seed=6)
+    bench.produce(3)
+    vocabulary.cast_out(bench, random.Random(SEED))
+    bench.check()
+
+
 def test_subjects_that_come_from_several_partitions_are_stored_once_whoever_dies(new_bench: NewBench) -> None:
     """No order is promised between source partitions, and so no state; all that is delivered still is."""
     bench = new_bench(seed=5, shared=True)

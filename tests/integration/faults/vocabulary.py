@@ -134,6 +134,20 @@ def freeze(bench: Bench, rng: random.Random) -> None:
         bench.bury(zombie)
 
 
+def cast_out(bench: Bench, rng: random.Random) -> None:
+    """The group forgets a worker while a commit of its is on the way, and it joins again before that has failed."""
+    consumed = (topics.INFERENCE_LOGS, topics.BY_DEPLOYMENT, topics.BY_PRINCIPAL, topics.FINDINGS)
+    topic = topics.full_name(bench.settings, rng.choice(consumed)).encode()
+    trap = bench.kafka.trap(kafka_request(OFFSET_COMMIT, topic), Stage.BEFORE)
+    bench.revive()
+    deadline_s = time.monotonic() + REACHED_S
+    while not trap.wait(1.0) and time.monotonic() < deadline_s:
+        bench.produce(1)
+    bench.forget_members()
+    time.sleep(bench.settings.session_timeout_s + rng.uniform(0.5, 2.0))
+    trap.let_go()
+
+
 def come_and_go(bench: Bench, rng: random.Random) -> None:
     """Workers join and leave during traffic, by SIGTERM and by SIGKILL."""
     bench.at_work()
@@ -203,6 +217,7 @@ FAULTS: tuple[Callable[[Bench, random.Random], None], ...] = (
     kill_anywhere,
     stop,
     freeze,
+    cast_out,
     come_and_go,
     weather,
     unanswered,
