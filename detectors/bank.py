@@ -18,13 +18,16 @@ import msgspec
 
 from detectors import catalog
 from detectors.alarms import Budget
-from detectors.base import DEPLOYMENT, PRINCIPAL, Detector, dump, load
+from detectors.base import COHORT, DEPLOYMENT, PRINCIPAL, Detector, dump, load
 from detectors.newcomers import Newcomers
 from detectors.types import Detection, Evidence, Finding, Observation, Severity
 
 COOL_DOWN_S = 3_600.0
 """One detector speaks about one subject once an hour of event time, unless it gets more severe: it prevents a
 page per request."""
+
+_MAX_FIRED = 256
+"""Cool-downs of one subject: a detector of cohorts has one for each."""
 
 MAX_SUBJECTS = 100_000
 """Live subjects of one bank; the least recently seen leave first, so that an attacker who opens accounts
@@ -81,6 +84,8 @@ class _Subject:
         if abs(time_s - last_s) < COOL_DOWN_S and severity.rank <= last_rank:
             return False
         self.fired[detector_id] = (time_s, severity.rank)
+        if len(self.fired) > _MAX_FIRED:
+            del self.fired[next(iter(self.fired))]
         return True
 
 
@@ -221,7 +226,10 @@ class Bank:
                 if subject.speaks(f"{DETECTOR_FAULT} {detector_id}", observation.time_s, Severity.MEDIUM):
                     findings.append(self._fault(detector_id, type(error).__name__, name, observation))
                 continue
-            if detection is not None and subject.speaks(detector_id, observation.time_s, detection.severity):
+            if detection is None:
+                continue
+            spoken = detector_id if detection.subject is None else f"{detector_id} {detection.subject}"
+            if subject.speaks(spoken, observation.time_s, detection.severity):
                 findings.append(self._finding(detector_id, name, observation, detection))
 
     def take_changed(self) -> list[tuple[str, int, int, bytes]]:
@@ -247,12 +255,13 @@ class Bank:
 
     def _finding(self, detector_id: str, subject: str, observation: Observation, detection: Detection) -> Finding:
         metadata = self.kinds[detector_id].metadata
+        about = detection.subject or subject
         return Finding(
-            finding_id=self._identity(detector_id, metadata.version, subject, observation),
+            finding_id=self._identity(detector_id, metadata.version, about, observation),
             detector=detector_id,
             version=metadata.version,
-            scope=self.scope,
-            subject=subject,
+            scope=self.scope if detection.subject is None else COHORT,
+            subject=about,
             deployment=observation.deployment,
             time_s=observation.time_s,
             onset_s=detection.onset_s,

@@ -17,6 +17,8 @@ from detectors.types import Detection, Observation, Severity
 
 DEPLOYMENT = "deployment"
 PRINCIPAL = "principal"
+COHORT = "cohort"
+"""Scope of a finding about principals that act as one; what finds them is a detector of a deployment."""
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True):

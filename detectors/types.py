@@ -240,7 +240,8 @@ class Detection(msgspec.Struct, frozen=True, kw_only=True):
     """What one detector saw in one observation.
 
     `score` and `threshold` share the detector's own unit (its metadata names it) and
-    ``score >= threshold``. `onset_s` is the event time at which the change is estimated to have begun.
+    ``score >= threshold``. `onset_s` is the event time at which the change is estimated to have begun. `subject`
+    names the cohort it is about where that is not the subject the detector was made for.
     """
 
     summary: str
@@ -249,14 +250,15 @@ class Detection(msgspec.Struct, frozen=True, kw_only=True):
     threshold: float
     onset_s: float
     evidence: tuple[Evidence, ...] = ()
+    subject: str | None = None
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """A detection with identity: the stored row.
 
     `finding_id` is a hash of detector, version, subject and `event_id`, so a replay writes the
-    same row. `scope` is ``deployment`` or ``principal`` (``topic`` for findings of the pipeline about a topic),
-    `subject` the one it is about; `event_id` is "" where a clock, not an event, tipped it.
+    same row. `scope` is ``deployment``, ``principal`` or ``cohort`` (``topic`` for findings of the pipeline about a
+    topic), `subject` the one it is about; `event_id` is "" where a clock, not an event, tipped it.
     `time_s` is the time of the event that tipped it; `budget_share` the false alarms per day this
     detector was allowed for this subject when the threshold was cut.
     """

@@ -13,6 +13,7 @@ from tests.detectors.toys import (
     Adder,
     Fragile,
     Newer,
+    OfCohorts,
     OfPrincipals,
     Parrot,
     bank,
@@ -144,3 +145,25 @@ def test_a_finding_id_is_of_detector_version_scope_subject_and_event_and_of_noth
     assert len(set(ids)) == len(ids)
     assert identity({"adder": Adder}, DEPLOYMENT, principal="p2", model="m") == ids[0]
     assert ids[0] == "bc016f2c668d4b4b9687471d2add2314", "stored rows would be written a second time"
+
+
+# Detectors that speak about a cohort
+
+
+def test_a_cohort_is_the_subject_of_what_is_said_about_it_and_has_a_cool_down_of_its_own() -> None:
+    made = bank({"cohorts": OfCohorts})
+    calls = [call(model=name) for name in ("cohort:1", "cohort:1", "cohort:2", None)]
+    found = [finding for offset, each in enumerate(calls) for finding in made.apply(0, offset, [each])]
+    assert [(each.scope, each.subject, each.deployment) for each in found] == [
+        ("cohort", "cohort:1", "chat"),
+        ("cohort", "cohort:2", "chat"),
+        ("deployment", "chat", "chat"),
+    ]
+    assert len({finding.finding_id for finding in found}) == 3
+
+
+def test_a_stream_of_new_cohorts_does_not_let_the_cool_downs_grow() -> None:
+    made = bank({"cohorts": OfCohorts})
+    for offset in range(1_000):
+        made.apply(0, offset, [call(model=f"cohort:{offset}")])
+    assert len(states(made)["chat"].fired) <= 256

@@ -42,6 +42,16 @@ class Parrot(Detector):
         return detection(observation, severity, 1.0) if severity else None
 
 
+class OfCohorts(Detector):
+    """Speaks at every call, about the cohort that is named in the place of the model."""
+
+    metadata: ClassVar = METADATA
+
+    def update(self, observation: Observation) -> Detection | None:
+        said = detection(observation, Severity.LOW, 1.0)
+        return msgspec.structs.replace(said, subject=observation.model)
+
+
 class Newer(Adder):
     """The next version of `Adder`."""
 
