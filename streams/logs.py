@@ -14,9 +14,13 @@ WORKER_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 _QUIET = {
     **dict.fromkeys(("aiokafka", "asyncio", "clickhouse_connect", "faust", "mode", "urllib3"), logging.INFO),
-    "kafka": logging.WARNING,
+    "kafka": logging.CRITICAL,
 }
-"""Below that these write requests, payloads and addresses, thousands of lines a second; our own DEBUG is not that."""
+"""Below that these write requests, payloads and addresses, thousands of lines a second; our own DEBUG is not that.
+What kafka-python says of a broker that is away is said by our own errors too, in one line."""
+
+_REPEATED_S = 10.0
+_MAX_KINDS = 1_000
 
 
 _LEAST_PART_CHARS = 8
@@ -42,6 +46,30 @@ class SafeFormatter(logging.Formatter):
         return self._redact(text)
 
 
+class Once(logging.Filter):
+    """Lets what a library says again and again through once in ten seconds: a broker that is away is no flood.
+
+    The same is what was said by the same line of code. What inferwatch itself says is never held back.
+    """
+
+    def __init__(self) -> None:
+        """Nothing was said yet."""
+        super().__init__()
+        self._said_s: dict[tuple[str, int], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether `record` is to be written."""
+        if record.name.startswith(("streams", "detectors")):
+            return True
+        where = (record.pathname, record.lineno)
+        if record.created - self._said_s.get(where, -_REPEATED_S) < _REPEATED_S:
+            return False
+        if len(self._said_s) >= _MAX_KINDS:
+            self._said_s.clear()
+        self._said_s[where] = record.created
+        return True
+
+
 def secrets_of(settings: Settings) -> list[str]:
     """The values of all secret settings that are set, and the parts of those that are lists."""
     given = [value for field in SECRETS if (value := getattr(settings, field))]
@@ -52,6 +80,7 @@ def log_to(stream: TextIO, settings: Settings) -> None:
     """Log to `stream` at the level of `settings`, and nothing more secret than that."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(SafeFormatter(WORKER_FORMAT, secrets_of(settings)))
+    handler.addFilter(Once())
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     for library, least in _QUIET.items():
         logging.getLogger(library).setLevel(max(least, logging.getLogger().level))

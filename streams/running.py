@@ -2,28 +2,58 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 
 import msgspec
+import tenacity
 
 from streams import topics
 from streams.app import ROLES, Worker
-from streams.clickhouse import migrate
+from streams.clickhouse import Store, StoreError, migrate
 from streams.local import LocalStack
 from streams.logs import log_to
 from streams.settings import Settings
+from streams.topics import BrokerError
 
 __all__ = ["ROLES", "run_local", "run_worker"]
+
+_log = logging.getLogger(__name__)
+
+_LONGEST_PAUSE_S = 10.0
 
 
 def run_worker(settings: Settings, roles: Sequence[str]) -> None:
     """Run the agents of `roles` until SIGTERM; ends the process with the worker's exit status.
 
-    Raises `BrokerError`, `StoreError`.
+    Waits for Kafka and ClickHouse first, as long as the settings say. Raises `BrokerError`, `StoreError`.
     """
     log_to(sys.stderr, settings)
+    _await_servers(settings)
     Worker(settings, roles).run()
+
+
+def _await_servers(settings: Settings) -> None:
+    """Return when both servers answer; raises the last error when they have not for too long."""
+
+    def ask() -> None:
+        topics.describe(settings)
+        Store.connect(settings).close()
+
+    def say(state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        _log.warning(
+            "not started yet, next try in %.0f s: %s", state.next_action.sleep if state.next_action else 0, error
+        )
+
+    tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type((BrokerError, StoreError)),
+        wait=tenacity.wait_exponential(multiplier=1.0, max=_LONGEST_PAUSE_S),
+        stop=tenacity.stop_after_delay(settings.start_patience_s),
+        before_sleep=say,
+        reraise=True,
+    )(ask)
 
 
 def run_local(settings: Settings, roles: Sequence[str]) -> None:

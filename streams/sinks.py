@@ -173,7 +173,7 @@ async def until_done(attempt: Callable[[], Awaitable[T]], sink: str, readiness: 
 
     retrying = tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception_type(_NOT_NOW),
-        wait=tenacity.wait_exponential_jitter(initial=0.1, max=_LONGEST_PAUSE_S),
+        wait=tenacity.wait_exponential_jitter(multiplier=0.1, max=_LONGEST_PAUSE_S),
         before_sleep=say,
     )
 

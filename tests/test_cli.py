@@ -19,7 +19,11 @@ from streams.settings import Settings
 
 FIXTURES = Path(__file__).parent / "fixtures"
 KEY = "0123456789abcdef" * 4
-NOBODY = {"INFERWATCH_KAFKA_BROKERS": "127.0.0.1:1", "INFERWATCH_CLICKHOUSE_URL": "http://127.0.0.1:1"}
+NOBODY = {
+    "INFERWATCH_KAFKA_BROKERS": "127.0.0.1:1",
+    "INFERWATCH_CLICKHOUSE_URL": "http://127.0.0.1:1",
+    "INFERWATCH_START_PATIENCE_S": "0",
+}
 VERBS = {
     ("demo",),
     ("worker",),

@@ -25,6 +25,7 @@ SERVERS = {
     "INFERWATCH_CLICKHOUSE_URL": "http://127.0.0.1:1",
     "INFERWATCH_CLICKHOUSE_USER": "somebody",
     "INFERWATCH_LOG_LEVEL": "DEBUG",
+    "INFERWATCH_START_PATIENCE_S": "0",
 }
 VERBS = (
     ("worker",),
@@ -145,6 +146,21 @@ def test_a_library_is_never_louder_than_the_setting(level: str, restored_logging
     log_to(io.StringIO(), Settings(log_level=level))
     for library in ("kafka", "faust", "aiokafka"):
         assert logging.getLogger(library).getEffectiveLevel() >= logging.getLevelName(level)
+
+
+def test_what_a_library_says_again_and_again_is_written_once_in_a_while(restored_logging: None) -> None:
+    stream = io.StringIO()
+    log_to(stream, Settings())
+    for attempt in range(50):
+        logging.getLogger("aiokafka").error("attempt %d: the broker is away", attempt)
+        logging.getLogger("streams.sinks").warning("ours %d", attempt)
+    logging.getLogger("aiokafka").error("another line of code")
+    lines = stream.getvalue().splitlines()
+    assert [line.partition("aiokafka: ")[2] for line in lines if "aiokafka" in line] == [
+        "attempt 0: the broker is away",
+        "another line of code",
+    ]
+    assert sum("ours" in line for line in lines) == 50
 
 
 def test_the_longest_secret_is_taken_out_first() -> None:

@@ -131,11 +131,15 @@ class Bench:
         return worker
 
     def wait_for_rest(self, timeout_s: float = REST_S) -> float:
-        """Wait until everything that was produced is committed, by a worker that runs; how long it took in seconds."""
+        """Wait until everything that was produced is committed; how long it took in seconds.
+
+        A worker that has ended is started again, as its supervisor would.
+        """
         began_s = time.monotonic()
         last: list[str] = []
 
         def rested() -> bool:
+            self.revive()
             last[:] = checker.unsettled(self.clients)
             return not last
 

@@ -1,0 +1,51 @@
+"""A worker that is started before its servers waits for them, and says what it waits for."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from streams import running, topics
+from streams.clickhouse import Store, StoreError
+from streams.settings import Settings
+from streams.topics import BrokerError
+
+
+class Servers:
+    """Both servers, as far as a start asks them; `refusals` come first."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *refusals: Exception) -> None:
+        self.asked = 0
+        self._refusals = list(refusals)
+        monkeypatch.setattr(topics, "describe", lambda _settings: self.answer(BrokerError))
+        monkeypatch.setattr(Store, "connect", classmethod(lambda _kind, _settings: self.answer(StoreError)))
+        monkeypatch.setattr("tenacity.nap.time.sleep", lambda _seconds: None)
+
+    def answer(self, kind: type[Exception]) -> Servers:
+        if self._refusals and isinstance(self._refusals[0], kind):
+            raise self._refusals.pop(0)
+        self.asked += 1
+        return self
+
+    def close(self) -> None:
+        """As a store's connection is."""
+
+
+def test_a_worker_waits_for_both_servers_and_says_why(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    servers = Servers(monkeypatch, BrokerError("Kafka is away"), StoreError("ClickHouse is away"))
+    with caplog.at_level(logging.WARNING):
+        running._await_servers(Settings())
+    assert servers.asked == 3  # the second time only Kafka was there
+    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
+        "Kafka is away",
+        "ClickHouse is away",
+    ]
+
+
+def test_a_worker_that_has_waited_too_long_ends_with_the_last_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    Servers(monkeypatch, *[BrokerError("Kafka is away")] * 2)
+    with pytest.raises(BrokerError, match="Kafka is away"):
+        running._await_servers(Settings(start_patience_s=0.0))
