@@ -43,6 +43,8 @@ _PER_RECORD = 50
 _EVENTS_PER_S = 700.0
 _REST_S = 6.0
 _GIVE_UP_S = 300.0
+_LAST_SEND_S = 5.0
+"""How long a demo that is ended waits for what it was just sending: a client that outlives its broker complains."""
 _POLL_S = 0.25
 _STOP_S = 10.0
 _PARTITIONS = 4
@@ -145,6 +147,7 @@ class _Play:
         self._findings: list[tuple[Finding, float]] = []
         self._stored = self._dead = 0
         pseudonyms = Pseudonymizer(load_keys(settings).pseudonyms)
+        self._ended = threading.Event()
         self._subjects = {
             planted.name: pseudonyms.pseudonym(PRINCIPAL, planted.subject)
             if planted.scope == PRINCIPAL
@@ -175,6 +178,9 @@ class _Play:
                     progress.update(watched, completed=self._stored)
                     rest.look(done=not sender.is_alive() and self._stored + self._dead >= total, state=saved)
         finally:
+            self._ended.set()
+            if sender.is_alive():
+                sender.join(_LAST_SEND_S)
             store.close()
 
     def sightings(self, planted: Planted) -> list[tuple[Finding, float]]:
@@ -238,7 +244,9 @@ class _Play:
         try:
             with RecordProducer(self._settings.kafka_brokers) as producer:
                 for number, value in enumerate(records):
-                    time.sleep(max(began_s + number * _PER_RECORD / _EVENTS_PER_S - time.monotonic(), 0.0))
+                    due_s = began_s + number * _PER_RECORD / _EVENTS_PER_S
+                    if self._ended.wait(max(due_s - time.monotonic(), 0.0)):
+                        return
                     producer.send(value, CONTENT_TYPE)
                     self._sent_s.append(time.monotonic())
         except BrokerError as error:

@@ -137,9 +137,9 @@ def test_half_a_surrogate_pair_is_no_reason_to_fail() -> None:
 def test_ten_times_the_text_takes_about_ten_times_the_time(unit: str) -> None:
     def seconds(text: str) -> float:
         def once() -> float:
-            began = time.perf_counter()
+            began = time.process_time()
             redact_with_ips(text)
-            return time.perf_counter() - began
+            return time.process_time() - began
 
         return min(once() for _ in range(3))
 
