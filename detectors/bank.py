@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import math
+import operator
 import pkgutil
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -66,9 +67,9 @@ class SubjectState(msgspec.Struct, frozen=True):
 
 
 class _Subject:
-    """One subject's live detectors."""
+    """One subject's live detectors; `warming` are the ids of those that lack observations."""
 
-    __slots__ = ("detectors", "fired", "next_offset", "partition")
+    __slots__ = ("detectors", "fired", "next_offset", "partition", "warming")
 
     def __init__(
         self, partition: int, detectors: dict[str, Detector], fired: dict[str, tuple[float, int]], offset: int
@@ -77,6 +78,17 @@ class _Subject:
         self.detectors = detectors
         self.fired = fired
         self.next_offset = offset
+        self.warming = [name for name, detector in detectors.items() if detector.lacks]
+
+    def settle(self) -> None:
+        """Find out who is ready by now."""
+        if self.warming:
+            self.warming = [name for name in self.warming if self.detectors[name].lacks]
+
+    def replace(self, detector_id: str, fresh: Detector) -> None:
+        """Put a fresh detector in the place of one that broke."""
+        self.detectors[detector_id] = fresh
+        self.warming = [name for name, detector in self.detectors.items() if detector.lacks]
 
     def speaks(self, detector_id: str, time_s: float, severity: Severity) -> bool:
         """Whether a detection is to be said now; if so, it is the last one said."""
@@ -99,15 +111,17 @@ class Bank:
         kinds: Mapping[str, type[Detector]] | None = None,
         max_subjects: int = MAX_SUBJECTS,
         patience: int = 1,
+        sharers: int | None = None,
     ) -> None:
         """A bank for `scope` with all of the catalog's detectors of that scope, or those of `kinds`.
 
-        A subject gets detectors with its observation number `patience`; those before are not learned.
+        A subject gets detectors with its observation number `patience`; those before are not learned. The budget
+        is shared over all of `kinds`, those of other scopes too, or over as many `sharers` where these are but some.
         """
         kinds = discover() if kinds is None else kinds
         self.scope = scope
         self.kinds = {name: kind for name, kind in kinds.items() if kind.metadata.scope == scope}
-        self._share = budget.share(scope, len(kinds))
+        self._share = budget.share(scope, len(kinds) if sharers is None else sharers)
         self._max_subjects = max_subjects
         self._patience = patience
         self._newcomers: dict[int, Newcomers] = {}
@@ -122,6 +136,16 @@ class Bank:
     def subject_of(self, observation: Observation) -> str | None:
         """The subject an observation is about; `None` when it does not say."""
         return observation.deployment if self.scope == DEPLOYMENT else observation.principal
+
+    @property
+    def share(self) -> float:
+        """False alarms per day that one detector may cost for one subject."""
+        return self._share
+
+    def warming(self, subject: str) -> dict[str, int]:
+        """Ids of the detectors of a live subject that warm up, and how many usable observations each lacks."""
+        live = self._subjects.get(subject)
+        return {} if live is None else {name: live.detectors[name].lacks for name in live.warming}
 
     @property
     def max_subjects(self) -> int:
@@ -191,46 +215,68 @@ class Bank:
 
     def apply(self, partition: int, offset: int, observations: Sequence[Observation]) -> list[Finding]:
         """Learn the observations of one message; what a subject has already learned is skipped."""
-        findings: list[Finding] = []
-        touched: dict[str, _Subject] = {}
-        for observation in observations:
+        taken: dict[str, tuple[_Subject, list[tuple[int, Observation]]]] = {}
+        for place, observation in enumerate(observations):
             name = self.subject_of(observation)
             if name is None:
+                continue
+            if name in taken:
+                taken[name][1].append((place, observation))
                 continue
             subject = self._subjects.get(name)
             if subject is None:
                 subject = self._enter(name, partition)
-            if subject is None or offset < subject.next_offset:
-                continue
-            touched[name] = subject
-            self._learn(name, subject, observation, findings)
-        for name, subject in touched.items():
+            if subject is not None and offset >= subject.next_offset:
+                taken[name] = subject, [(place, observation)]
+        found: list[tuple[int, Finding]] = []
+        for name, (subject, learned) in taken.items():
+            self._learn(name, subject, learned, found)
+            subject.settle()
             subject.next_offset = offset + 1
             self._changed.add(name)
             self._subjects.move_to_end(name)
         # Not before: a subject that leaves in the middle of a message takes the wrong next offset with it.
         self._evict()
-        return findings
+        return [finding for _, finding in sorted(found, key=operator.itemgetter(0))]
 
-    def _learn(self, name: str, subject: _Subject, observation: Observation, findings: list[Finding]) -> None:
-        """One observation to all detectors of its subject; one that breaks is replaced by a fresh one."""
-        for detector_id, detector in subject.detectors.items():
-            try:
-                detection = detector.update(observation)
-            except BaseException as error:
-                # River's Rust parts panic with a BaseException of their own; anything else of that kind is the
-                # process being stopped.
-                if not isinstance(error, Exception) and type(error).__module__ != "pyo3_runtime":
-                    raise
-                subject.detectors[detector_id] = self.kinds[detector_id](share=self._share)
-                if subject.speaks(f"{DETECTOR_FAULT} {detector_id}", observation.time_s, Severity.MEDIUM):
-                    findings.append(self._fault(detector_id, type(error).__name__, name, observation))
-                continue
-            if detection is None:
-                continue
-            spoken = detector_id if detection.subject is None else f"{detector_id} {detection.subject}"
-            if subject.speaks(spoken, observation.time_s, detection.severity):
-                findings.append(self._finding(detector_id, name, observation, detection))
+    def _learn(
+        self,
+        name: str,
+        subject: _Subject,
+        learned: list[tuple[int, Observation]],
+        found: list[tuple[int, Finding]],
+    ) -> None:
+        """Observations of one message to all detectors of their subject; one that breaks is replaced by a fresh one.
+
+        One detector after the other, each over all of them: what it works with stays in the processor's caches, which
+        is twice as fast as one observation after the other.
+        """
+        for detector_id in subject.detectors:
+            detector = subject.detectors[detector_id]
+            # Counting toward the warm-up of those that are not ready: all of them are soon, and then it is free.
+            warming = detector_id in subject.warming
+            for place, observation in learned:
+                if warming:
+                    detector.hear(observation)
+                    warming = detector.lacks > 0
+                try:
+                    detection = detector.update(observation)
+                except BaseException as error:
+                    # River's Rust parts panic with a BaseException of their own; anything else of that kind is the
+                    # process being stopped.
+                    if not isinstance(error, Exception) and type(error).__module__ != "pyo3_runtime":
+                        raise
+                    detector = self.kinds[detector_id](share=self._share)
+                    warming = detector.lacks > 0
+                    subject.replace(detector_id, detector)
+                    if subject.speaks(f"{DETECTOR_FAULT} {detector_id}", observation.time_s, Severity.MEDIUM):
+                        found.append((place, self._fault(detector_id, type(error).__name__, name, observation)))
+                    continue
+                if detection is None:
+                    continue
+                spoken = detector_id if detection.subject is None else f"{detector_id} {detection.subject}"
+                if subject.speaks(spoken, observation.time_s, detection.severity):
+                    found.append((place, self._finding(detector_id, name, observation, detection)))
 
     def take_changed(self) -> list[tuple[str, int, int, bytes]]:
         """Subject, partition, next offset and state of every subject that learned since the last call.

@@ -26,10 +26,10 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
 
     `version` rises when the same stream may give other detections. `requires` names the observation fields
     all of which it needs, `any_of` those of which one is enough; without them it is blind. `warm_up` is how
-    many usable observations of a subject it needs
-    first. `severity` is the highest it gives. `atlas` and `owasp` are ids in the pinned framework
-    data. `score_unit` says what score and threshold count. `runbook` are the responder's steps in
-    order.
+    many usable observations of a subject it needs before it can say anything (more where they are of several
+    models, or where it waits for days to pass). `severity` is the highest it gives. `atlas` and `owasp` are ids in
+    the pinned framework data. `score_unit` says what score and threshold count. `runbook` are the responder's steps
+    in order.
     """
 
     version: int
@@ -49,6 +49,13 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     runbook: tuple[str, ...]
     references: tuple[str, ...]
 
+    def can_use(self, observation: Observation) -> bool:
+        """Whether an observation has the fields that are needed."""
+        for name in self.requires:
+            if getattr(observation, name) is None:
+                return False
+        return not self.any_of or any(getattr(observation, name) is not None for name in self.any_of)
+
 
 class Detector(msgspec.Struct, kw_only=True):
     """Stateful and pure: the same observations in the same order give the same detections.
@@ -57,15 +64,33 @@ class Detector(msgspec.Struct, kw_only=True):
     sees a clock: time is `observation.time_s`, which may repeat, run backwards or be absurd. A field
     that is `None` is unknown and must not be learned from. `update` costs microseconds and its state
     is bounded whatever is sent.
+
+    `heard` counts usable observations while it warms up; whoever feeds it does that (`hear`).
     """
 
     metadata: ClassVar[Metadata]
 
     share: float
+    heard: int = 0
 
     def update(self, observation: Observation) -> Detection | None:
         """Learn one observation and say what it gave away, if anything."""
         raise NotImplementedError
+
+    @property
+    def reading(self) -> tuple[float, float] | None:
+        """Score and threshold as they stand, to be drawn over time; `None` where it keeps no running score."""
+        return None
+
+    @property
+    def lacks(self) -> int:
+        """How many usable observations it lacks before it can say anything: 0 when it is ready, else it warms up."""
+        return max(self.metadata.warm_up - self.heard, 0)
+
+    def hear(self, observation: Observation) -> None:
+        """Count an observation that is about to be learned toward the warm-up."""
+        if self.metadata.can_use(observation):
+            self.heard += 1
 
 
 def dump(detector: Detector) -> bytes:

@@ -13,8 +13,14 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from detectors import wording
-from detectors.types import Components, InferenceEvent, Observation
+from detectors import attacks, prompt_space, wording
+from detectors.hosts import hosts
+from detectors.layouts import layouts
+from detectors.leaks import leaks
+from detectors.sketches import sketches
+from detectors.tabular import Tables
+from detectors.tokens import opening, tokens
+from detectors.types import CANARY, Components, InferenceEvent, Observation
 
 STYLE = (
     "log_chars",  # ln(1 + UTF-8 bytes), 0..17
@@ -36,10 +42,14 @@ STYLE = (
 )
 """The style features of an output, in the order of `Observation.style`."""
 
+_DIGITS = STYLE.index("digits")
 _MAX_TEXT_BYTES = 65_536
 """Texts are read up to here: one 10 MB answer must not stall the batch it is in."""
 
 _MAX_PROMPT_WORDS = 64
+_NO_LETTERS = bytes(byte for byte in range(128) if not chr(byte).isalnum())
+_END_WORDS, _END_CHARS = 3, 200
+_LABEL_LETTERS, _END_LETTERS = 4, 10
 _COMPONENT_NAMES = Components.__struct_fields__
 
 _CLASSES = ("uppercase", "digits", "punctuation", "markup", "non_ascii", "line_breaks", "commas", "sentence_ends")
@@ -146,12 +156,19 @@ def observe(events: Sequence[InferenceEvent], key: bytes) -> list[Observation]:
     styles: dict[int, tuple[float, ...]] = {}
     for index, row in zip(known, style([outputs[index] or "" for index in known]).tolist(), strict=True):
         styles[index] = tuple(row)
+    laid_out = dict(zip(known, layouts([outputs[index] or "" for index in known]), strict=True))
+    sketched = dict(zip(known, sketches([outputs[index] or "" for index in known], key), strict=True))
     prompts = [prompt_text(event) for event in events]
-    words = [_words(prompt) for prompt in prompts]
+    words = [prompt_words(prompt) for prompt in prompts]
     nearby = simhash(words, key).tolist()
+    tables = Tables(key)
+    asked = [index for index, prompt in enumerate(prompts) if prompt]
+    located = prompt_space.places([prompts[index] or "" for index in asked], [words[index] for index in asked])
+    places = dict(zip(asked, located, strict=True))
     rows = []
     for index, event in enumerate(events):
         prompt, output = prompts[index], outputs[index]
+        values, schema = tables.row(event.features) or (None, None)
         rows.append(
             Observation(
                 event_id=event.event_id or "",
@@ -185,6 +202,20 @@ def observe(events: Sequence[InferenceEvent], key: bytes) -> list[Observation]:
                 cost_usd=event.cost_usd,
                 prediction=event.prediction[:64] if event.prediction else None,
                 score=event.score,
+                features=values,
+                features_schema=schema,
+                output_sketch=sketched.get(index),
+                layout=laid_out.get(index),
+                canary=event.operation == CANARY if event.operation else None,
+                region=event.region[:64] if event.region else None,
+                prompt_attack=attacks.reads_like_attack(prompt) if prompt else None,
+                prompt_head=_keyed(b" ".join(words[index][:_END_WORDS]), key) if prompt else None,
+                prompt_tail=_keyed(_last_words(prompt), key) if prompt else None,
+                prompt_place=places.get(index),
+                prompt_tokens=tokens(prompt, key),
+                output_opening=opening(output, key),
+                hosts=hosts(event),
+                leaks=leaks(event, output, styles[index][_DIGITS]) if output else None,
             )
         )
     return rows
@@ -212,11 +243,22 @@ def _folded(prompt: str) -> bytes:
     return b" ".join(prompt[:_MAX_TEXT_BYTES].casefold().encode("utf-8", "replace").split())
 
 
-def _words(prompt: str | None) -> list[bytes]:
+def prompt_words(prompt: str | None) -> list[bytes]:
     """The first words of a prompt, case-folded."""
     if not prompt:
         return []
     return prompt[:4_096].casefold().encode("utf-8", "replace").split()[:_MAX_PROMPT_WORDS]
+
+
+def _last_words(prompt: str) -> bytes:
+    """How a template ends: the last word if a colon follows it, else as many as hold ten letters or digits."""
+    words = prompt[-_END_CHARS:].casefold().encode("utf-8", "replace").split()
+    wanted = _LABEL_LETTERS if words and words[-1].endswith(b":") else _END_LETTERS
+    letters, first = 0, len(words)
+    while first > 0 and letters < wanted:
+        first -= 1
+        letters += len(words[first].translate(None, _NO_LETTERS))
+    return b" ".join(words[first:])
 
 
 def _keyed(value: bytes, key: bytes) -> int:

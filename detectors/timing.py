@@ -11,12 +11,10 @@ import math
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from detectors import alarms
-from detectors.arrivals import Loads
-
-Floats = npt.NDArray[np.float64]
+from detectors.call_costs import LEAST_SHARE, Floats, costs, median, middle
+from detectors.walks import Walk
 
 DEAD_ZONE = math.log(1.04)
 """Steps smaller than 4 % are weather: no provider is steadier."""
@@ -24,29 +22,36 @@ DEAD_ZONE = math.log(1.04)
 STREAMS = 4
 """Tests per call: two metrics in two directions. Models split the traffic, so they need no correction."""
 
+_IN_FLIGHT = 1
+_LIGHT = (0.04, 0.12, 0.22, 0.35, 0.5, 0.65, 0.78, 0.88, 0.96)
+_NEAR = 25
+"""The load curve is taken at these shares of the calls, each from the 50 calls nearest in load."""
+
+_DOUBT = 2.0
+"""Standard errors by which the curve may be off."""
+
+_CLEARLY = 0.98
+"""Load must explain this much of the mean deviation to be believed to do something."""
+
+_PLAINLY = 0.95
+"""Arrivals must leave this much less than calls in flight, which are what a machine is busy with."""
+
 _SURE = 3.0
 """Standard errors by which a slope must fit worse than the best to be ruled out."""
-
-_UNSURE_WEIGHT = 1.0 / 16.0
-_UNSURE_HOURS = 12.0
-_HOUR_S = 3_600.0
-"""What load may explain counts little, and at most so much in an hour that the least limit takes 12 of nothing else:
-longer than a busy day, so that peaks are quiet, while load that stays does not hide a step for ever."""
-
-_LEAST_SHARE = 0.01
-"""No call is expected to take less than this share of the median one."""
 
 _NOISE_FLOOR = 0.005
 """Residuals are never taken to be steadier than 0.5 %, however constant the baseline was."""
 
 _Z_STEP = 0.2
 _Z_MAX = 2.4
+_MIDDLE = 12
 _NORMAL_CDF = [0.5 * math.erfc(-(index * _Z_STEP - _Z_MAX) / math.sqrt(2.0)) for index in range(25)]
 """Shares of the baseline below the knots: scores are cut at +-2.4, where 500 calls still have quantiles."""
 
+_BUSY = 2
+_RECENT = 1.0 / 16.0
 _LAGS = 20
 _MIN_STRATUM = 50
-_RECENT = 32
 _MAX_SLACK = 0.5
 
 _NARROW, _WIDE = 1.15, 2.0
@@ -56,56 +61,18 @@ _REACH_NARROW, _REACH, _REACH_WIDE = 1.05, 1.5, 4.0
 """How far beyond the baseline's token counts a call may lie to be judged, as a factor."""
 
 
-class Walk(msgspec.Struct, kw_only=True):
-    """A one-sided CUSUM and what happened since it last stood at zero.
-
-    `recent` holds the last 32 residuals (natural log of observed over explained). `unsure` counts calls of which load
-    may explain all; `overtime` is what they added in the hour of event time that began at `hour_s`.
-    """
-
-    level: float = 0.0
-    since_s: float = 0.0
-    seen: int = 0
-    unsure: int = 0
-    overtime: float = 0.0
-    hour_s: float = 0.0
-    expected_s: float = 0.0
-    recent: list[float] = msgspec.field(default_factory=list)
-
-    def step(self, gain: float, residual: float, expected_s: float, time_s: float) -> None:
-        """Add one gain."""
-        if self.level <= 0.0:
-            if gain <= 0.0:
-                return
-            self.since_s, self.seen, self.unsure, self.expected_s = time_s, 0, 0, 0.0
-            self.recent.clear()
-        self.level = max(self.level + gain, 0.0)
-        self.seen += 1
-        self.expected_s += expected_s
-        self.recent.append(residual)
-        if len(self.recent) > _RECENT:
-            del self.recent[0]
-
-    def step_unsure(self, gain: float, residual: float, expected_s: float, time_s: float, limit: float) -> None:
-        """Add one gain that load may explain: a little of it, and not much of `limit` in an hour."""
-        if not -alarms.DAY_S < time_s - self.hour_s < _HOUR_S:
-            self.hour_s, self.overtime = time_s, 0.0
-        gain = min(gain * _UNSURE_WEIGHT, limit / _UNSURE_HOURS - self.overtime)
-        self.overtime = max(self.overtime + gain, 0.0)
-        self.step(gain, residual, expected_s, time_s)
-        self.unsure += 1
-
-
 class Baseline(msgspec.Struct, kw_only=True):
     """The frozen reference of one metric of one model, and the walks away from it.
 
-    Seconds expected are ``(fixed + per_output * output + per_input * input) * (1 + per_load * load)``.
+    Seconds expected are ``(fixed + per_output * output + per_input * input) * exp(slowness(load))``; load is
+    calls in flight or, where `signal` is 0, arrivals per second, whichever explained more, and slowness
+    grows with it along `curve` (load, natural log, and how far off that may be), between the loads of the baseline.
     `knots[stratum]` are residuals (natural log of observed over expected) at the normal scores
     -2.4, -2.2, .. 2.4. The four strata are short or long calls (cut at `cut_s` expected seconds), under
     light or heavy load (cut at `cut_load` per second), since they are not equally noisy.
-    `per_load_most` is the steepest slope that the baseline does not rule out; `usual` are, for light and for
-    heavy load, the median load over 10 s and the median of the highest of the three.
+    `per_load` is by how much one more unit of load may slow a call where the baseline showed nothing, at most.
     `up` and `down` take out what load may have done; `crowded` walks upward slowly where that is all there is.
+    `drift` is by how much the last calls were slower than usual at their load (natural log, smoothed over 16).
     `inflation` is the standard deviation of a sum of scores over that of independent ones.
     """
 
@@ -115,13 +82,14 @@ class Baseline(msgspec.Struct, kw_only=True):
     per_input: float
     output_range: tuple[float, float] | None
     input_range: tuple[float, float] | None
+    signal: int
+    curve: list[tuple[float, float, float]]
+    rises: bool
     per_load: float
-    per_load_most: float
-    load_range: tuple[float, float]
-    usual: list[tuple[float, float]]
     cut_s: float
     cut_load: float
     knots: list[list[float]]
+    drift: float = 0.0
     inflation: float = 1.0
     allowance: float = 0.0
     slack_up: float = 0.0
@@ -144,68 +112,108 @@ class Baseline(msgspec.Struct, kw_only=True):
             seconds += self.per_input * inputs
         return max(seconds, self.least_s)
 
-    def load_factors(self, loads: Loads) -> tuple[float, float, float]:
-        """What load does to a call's seconds: the least and the most that it can explain, and the best guess.
+    def slowness(self, load: float) -> tuple[float, float]:
+        """What load does to a call's seconds (natural log), and how far off that may be."""
+        curve = self.curve
+        if load <= curve[0][0] or not self.rises:
+            return curve[0][1], curve[0][2]
+        for place in range(1, len(curve)):
+            high = curve[place]
+            if load <= high[0]:
+                low = curve[place - 1]
+                part = (load - low[0]) / (high[0] - low[0])
+                return low[1] + part * (high[1] - low[1]), low[2] + part * (high[2] - low[2])
+        return curve[-1][1], curve[-1][2]
 
-        The slope learned from some minutes of traffic may be off by half.
-        """
-        if self.per_load <= 0.0:
-            return 1.0, 1.0, 1.0
-        low, high = self.load_range
-        within = min(max(loads[1], low), high)
-        off = abs(within - self.cut_load)
-        tilt = 0.5 * self.per_load / (1.0 + self.per_load * self.cut_load)
-        least = (1.0 + self.per_load * min(*loads, high)) * max(1.0 - tilt * off, 0.5)
-        most = (1.0 + self.per_load * min(max(loads), high)) * (1.0 + tilt * off)
-        return least, max(most, least), 1.0 + self.per_load * within
-
-    def allowances(self, stratum: int, loads: Loads) -> tuple[float, float]:
-        """How much slower more load, and quicker less load than is usual may make a call; natural logs >= 0.
-
-        As much as the baseline does not rule out. Where it showed what load does, that is known within its loads.
-        """
-        (low, high), (light, heavy) = self.load_range, self.usual[stratum // 2]
-        if self.per_load > 0.0:
-            light, heavy = min(light, low), max(heavy, high)
-        most = max(loads)
-        if most > heavy:
-            return math.log((1.0 + self.per_load_most * most) / (1.0 + self.per_load_most * heavy)), 0.0
-        if loads[1] < light:
-            return 0.0, math.log((1.0 + self.per_load_most * light) / (1.0 + self.per_load_most * loads[1]))
+    def allowances(self, load: float) -> tuple[float, float]:
+        """How much slower a load above, and quicker one below those of the baseline may make a call; natural logs."""
+        light, heavy = self.curve[0][0], self.curve[-1][0]
+        if load > heavy:
+            return math.log((1.0 + self.per_load * load) / (1.0 + self.per_load * heavy)), 0.0
+        if load < light:
+            return 0.0, math.log((1.0 + self.per_load * light) / (1.0 + self.per_load * load))
         return 0.0, 0.0
 
-    def walk(self, idle_s: float, observed_s: float, loads: Loads, time_s: float) -> bool:
+    def walk(  # noqa: C901 - runs twice a call: functions would cost more than what they do
+        self, idle_s: float, observed_s: float, load: float, time_s: float
+    ) -> bool:
         """Walk on; whether a walk stands at or above the least limit.
 
         What load may have done speaks neither for nor against a step, except slowly, in `crowded`.
         """
-        stratum = 2 * (loads[1] > self.cut_load) + (idle_s > self.cut_s)
-        above, below, expected_s = self.residuals(idle_s, observed_s, loads)
-        slower, quicker = self.allowances(stratum, loads)
-        rise, fall = self.rise(stratum, above), self.fall(stratum, below)
-        usual = self.knots[stratum][12]
+        curve, up, down, crowded = self.curve, self.up, self.down, self.crowded
+        first = curve[0]
+        slowness, unsure = self.slowness(load) if self.rises and load > first[0] else first[1:]
+        unexplained = math.log(observed_s / idle_s) - slowness
+        above, below = unexplained - unsure, unexplained + unsure
+        stratum = 2 * (load > self.cut_load) + (idle_s > self.cut_s)
+        knots = self.knots[stratum]
+        usual = knots[_MIDDLE]
+        off = 0.5 * (above + below) - usual
+        self.drift += _RECENT * (min(max(off, -1.0), 1.0) - self.drift)
+        # A call on the quick side adds nothing to a walk that stands at zero, nor one on the slow side to the other.
+        rising = up.level > 0.0 or crowded.level > 0.0
+        rise = fall = -1.0
+        if rising or above - DEAD_ZONE > usual:
+            rise = (_score(knots, above - DEAD_ZONE) - self.allowance) / self.inflation
+            rising = rising or rise > 0.0
+        falling = down.level > 0.0
+        if falling or below + DEAD_ZONE < usual:
+            fall = (-_score(knots, below + DEAD_ZONE) - self.allowance) / self.inflation
+            falling = falling or fall > 0.0
+        if not rising and not falling:
+            return False
+        least = self.least_limit
+        if self.rises and stratum >= _BUSY:
+            if rise > 0.0:
+                rise = up.rationed(rise, time_s, least)
+            if fall > 0.0:
+                fall = down.rationed(fall, time_s, least)
+        expected_s = idle_s * math.exp(slowness)
+        if not first[0] <= load <= curve[-1][0]:
+            self._walk_unsure(load, stratum, (rise, fall), (above, below), expected_s, time_s)
+        else:
+            if rising:
+                if rise > 0.0 or crowded.level > 0.0:
+                    crowded.step(rise, above - usual, expected_s, time_s)
+                if rise > 0.0 or up.level > 0.0:
+                    up.step(rise, above - usual, expected_s, time_s)
+            if falling and (fall > 0.0 or down.level > 0.0):
+                down.step(fall, below - usual, expected_s, time_s)
+        return up.level >= least or down.level >= least or crowded.level >= least
+
+    def _walk_unsure(
+        self,
+        load: float,
+        stratum: int,
+        gains: tuple[float, float],
+        residuals: tuple[float, float],
+        expected_s: float,
+        time_s: float,
+    ) -> None:
+        """Walk on where load is beyond that of the baseline."""
+        (rise, fall), (above, below) = gains, residuals
+        usual = self.knots[stratum][_MIDDLE]
+        slower, quicker = self.allowances(load)
         if rise > 0.0 or self.crowded.level > 0.0:
             if slower:
                 self.crowded.step_unsure(rise, above - usual, expected_s, time_s, self.least_limit)
             else:
                 self.crowded.step(rise, above - usual, expected_s, time_s)
         if slower and rise > 0.0:
-            rise = max(self.rise(stratum, above - slower), 0.0)
+            rise = min(rise, max(self.rise(stratum, above - slower), 0.0))
         if rise > 0.0 or self.up.level > 0.0:
             self.up.step(rise, above - usual - slower, expected_s, time_s)
         if quicker and fall > 0.0:
-            fall = max(self.fall(stratum, below + quicker), 0.0)
+            fall = min(fall, max(self.fall(stratum, below + quicker), 0.0))
         if fall > 0.0 or self.down.level > 0.0:
             self.down.step(fall, below - usual + quicker, expected_s, time_s)
-        return max(self.up.level, self.down.level, self.crowded.level) >= self.least_limit
 
-    def residuals(self, idle_s: float, observed_s: float, loads: Loads) -> tuple[float, float, float]:
-        """What load leaves unexplained at most and at least (natural log), and the seconds expected of the call."""
-        unexplained = math.log(observed_s / idle_s)
-        if self.per_load <= 0.0:
-            return unexplained, unexplained, idle_s
-        least, most, guess = self.load_factors(loads)
-        return unexplained - math.log(most), unexplained - math.log(least), idle_s * guess
+    def residuals(self, idle_s: float, observed_s: float, load: float) -> tuple[float, float, float]:
+        """What load leaves unexplained at least and at most (natural log), and the seconds expected of the call."""
+        slowness, unsure = self.slowness(load)
+        unexplained = math.log(observed_s / idle_s) - slowness
+        return unexplained - unsure, unexplained + unsure, idle_s * math.exp(slowness)
 
     def rise(self, stratum: int, above: float) -> float:
         """What a call with this residual adds to the upward walk."""
@@ -217,18 +225,24 @@ class Baseline(msgspec.Struct, kw_only=True):
 
     def score(self, residual: float, stratum: int) -> float:
         """The normal score of a residual among those of the baseline, within +-2.4."""
-        knots = self.knots[stratum]
-        place = bisect.bisect_right(knots, residual)
-        if place == 0:
-            return -_Z_MAX
-        if place == len(knots):
-            return _Z_MAX
-        low = knots[place - 1]
-        return (place - 1 + (residual - low) / (knots[place] - low)) * _Z_STEP - _Z_MAX
+        return _score(self.knots[stratum], residual)
+
+
+def _score(knots: list[float], residual: float) -> float:
+    place = bisect.bisect_right(knots, residual)
+    if place == 0:
+        return -_Z_MAX
+    if place == len(knots):
+        return _Z_MAX
+    low = knots[place - 1]
+    return (place - 1 + (residual - low) / (knots[place] - low)) * _Z_STEP - _Z_MAX
 
 
 def fit(values: Floats, inputs: Floats, outputs: Floats, loads: Floats) -> Baseline | None:
-    """Freeze a baseline from warm-up rows (NaN: unknown); `None` when fewer than half have the value."""
+    """Freeze a baseline from warm-up rows (NaN: unknown); `None` when fewer than half have the value.
+
+    `loads` has two columns: arrivals per second of late, and calls in flight when this one began, itself included.
+    """
     usable = np.isfinite(values)
     ranges: list[tuple[float, float] | None] = []
     columns = [np.ones(len(values))]
@@ -247,91 +261,112 @@ def fit(values: Floats, inputs: Floats, outputs: Floats, loads: Floats) -> Basel
     if usable.sum() < 0.5 * len(values):
         return None
     values, loads = values[usable], loads[usable]
-    load = loads[:, 1]
     columns_used = np.column_stack(columns)[usable]
-    per_load = per_load_most = 0.0
-    for _ in range(3):
-        costs, expected = _costs(columns_used, values / (1.0 + per_load * load))
-        per_load, per_load_most = _per_load(np.log(values / expected), load)
-    residuals = np.log(values / expected) - np.log1p(per_load * load)
-    cut_s, cut_load = float(np.median(expected)), float(np.median(load))
+    signal, slowness, prices, expected = 0, np.zeros(len(values)), np.zeros(3), values
+    curve = [(float(np.median(loads[:, _IN_FLIGHT])), 0.0, 0.0)]
+    for _ in range(4):
+        prices, expected = costs(columns_used, values / np.exp(slowness))
+        signal, curve = _curve(np.log(values / expected), loads)
+        at, heights, _ = np.array(curve).T
+        slowness = np.interp(loads[:, signal], at, heights)
+    load = loads[:, signal]
+    residuals = np.log(values / expected) - slowness
+    cut_s, cut_load = median(expected), median(load)
     busy = load > cut_load
-    halves = [loads[half] if half.sum() >= _MIN_STRATUM else loads for half in (~busy, busy)]
     strata = 2 * busy + (expected > cut_s)
     knots = []
     for stratum in range(4):
         members = residuals[strata == stratum]
         quantiles = np.quantile(members if len(members) >= _MIN_STRATUM else residuals, _NORMAL_CDF)
         knots.append((quantiles + _NOISE_FLOOR * (np.arange(25) * _Z_STEP - _Z_MAX)).tolist())
-    light, heavy = np.quantile(load, (0.02, 0.98)).tolist()
-    usual = [(float(np.median(of[:, 1])), float(np.median(of.max(axis=1)))) for of in halves]
     baseline = Baseline(
-        least_s=_LEAST_SHARE * float(np.median(values)),
-        fixed=float(costs[0]),
-        per_output=float(costs[1]),
-        per_input=float(costs[2]),
+        least_s=LEAST_SHARE * median(values),
+        fixed=float(prices[0]),
+        per_output=float(prices[1]),
+        per_input=float(prices[2]),
         output_range=ranges[0],
         input_range=ranges[1],
-        per_load=per_load,
-        per_load_most=per_load_most,
-        load_range=(light, heavy),
-        usual=usual,
+        signal=signal,
+        curve=curve,
+        rises=curve[-1][1] > curve[0][1],
+        per_load=_steepest(np.log(values / expected), load),
         cut_s=cut_s,
         cut_load=cut_load,
         knots=knots,
     )
     scores = [baseline.score(left, int(stratum)) for left, stratum in zip(residuals.tolist(), strata, strict=True)]
-    _calibrate(baseline, np.array(scores), list(zip(expected.tolist(), values.tolist(), loads.tolist(), strict=True)))
+    _calibrate(baseline, np.array(scores), list(zip(expected.tolist(), values.tolist(), load.tolist(), strict=True)))
     return baseline
 
 
-def _costs(columns: Floats, values: Floats) -> tuple[Floats, Floats]:
-    """Non-negative costs of (fixed, output, input) by Huber's regression on relative errors, and what they predict."""
-    costs = np.array([float(np.median(values)), 0.0, 0.0])
-    expected = values
-    for _ in range(15):
-        errors = (values - expected) / expected
-        spread = max(1.4826 * float(np.median(np.abs(errors))), 0.01)
-        weights = np.sqrt(np.minimum(1.0, 1.345 * spread / np.maximum(np.abs(errors), 1e-9))) / expected
-        active = [index for index in range(3) if columns[:, index].any()]
-        while active:
-            some = np.linalg.lstsq(columns[:, active] * weights[:, None], values * weights, rcond=None)[0]
-            if (some >= 0.0).all():
-                costs = np.zeros(3)
-                costs[active] = some
-                break
-            active.pop(int(np.argmin(some * np.median(columns[:, active], axis=0))))
-        expected = np.maximum(columns @ costs, _LEAST_SHARE * float(np.median(values)))
-    return costs, expected
+def _curve(residuals: Floats, loads: Floats) -> tuple[int, list[tuple[float, float, float]]]:
+    """Which load explains more of the residuals and how: flat unless one shows clearly."""
+    usual = median(residuals)
+    best = float(np.abs(residuals - usual).mean()) * _CLEARLY
+    flat = np.quantile(loads[:, _IN_FLIGHT], (_LIGHT[0], _LIGHT[-1])).tolist()
+    found = (_IN_FLIGHT, [(load, usual, 0.0) for load in flat])
+    for signal in (_IN_FLIGHT, 1 - _IN_FLIGHT):
+        load = loads[:, signal]
+        order = np.argsort(load, kind="stable")
+        sorted_load, sorted_residuals = load[order], residuals[order]
+        at, heights, unsure = [], [], []
+        for share in _LIGHT:
+            rank = share * len(load)
+            near = slice(max(int(rank - _NEAR), 0), int(rank + _NEAR))
+            some = sorted_residuals[near]
+            height = median(some)
+            at.append(middle(sorted_load[near]))
+            heights.append(height)
+            unsure.append(_DOUBT * 1.4826 * median(np.abs(some - height)) * 1.2533 / math.sqrt(len(some)))
+        rising = _rising(heights)
+        distinct = [place for place in range(len(at)) if place == 0 or at[place] > at[place - 1]]
+        left = residuals - np.interp(load, [at[place] for place in distinct], [rising[place] for place in distinct])
+        loss = float(np.abs(left).mean())
+        if loss >= best:
+            continue
+        best = _PLAINLY * loss
+        found = (signal, [(at[place], rising[place], unsure[place]) for place in distinct])
+    return found
 
 
-def _per_load(residuals: Floats, load: Floats) -> tuple[float, float]:
-    """The share by which one more arrival per second slows a call, 0 unless shown clearly, and the most it may be."""
-    slopes = np.concatenate(([0.0], np.geomspace(0.01, 30.0, 40) / float(np.median(load))))
+def _rising(heights: list[float]) -> list[float]:
+    """The nearest row of numbers that never falls: more load never makes a call faster. Pools adjacent violators."""
+    pools: list[tuple[float, int]] = []
+    for height in heights:
+        mean, count = height, 1
+        while pools and pools[-1][0] > mean:
+            before, many = pools.pop()
+            mean, count = (before * many + mean * count) / (many + count), many + count
+        pools.append((mean, count))
+    return [mean for mean, count in pools for _ in range(count)]
+
+
+def _steepest(residuals: Floats, load: Floats) -> float:
+    """The steepest share by which one more unit of load may slow a call that the baseline does not rule out."""
+    slopes = np.concatenate(([0.0], np.geomspace(0.01, 30.0, 40) / median(load)))
     left = residuals - np.log1p(slopes[:, None] * load)
     left -= np.median(left, axis=1)[:, None]
     losses = np.abs(left)
-    means = losses.mean(axis=1)
-    best = int(np.argmin(means))
-    worse = losses - losses[best]
+    worse = losses - losses[int(np.argmin(losses.mean(axis=1)))]
     possible = worse.mean(axis=1) <= _SURE * worse.std(axis=1) / math.sqrt(len(load)) + 1e-9
-    return float(slopes[best]) if means[best] < 0.99 * means[0] else 0.0, float(slopes[possible].max())
+    return float(slopes[possible].max())
 
 
-def _calibrate(baseline: Baseline, scores: Floats, calls: list[tuple[float, float, list[float]]]) -> None:
-    """Set slack, inflation and the least limit from the baseline's own calls (idle_s, observed_s, loads), in order."""
+def _calibrate(baseline: Baseline, scores: Floats, calls: list[tuple[float, float, float]]) -> None:
+    """Set slack, inflation and the least limit from the baseline's own calls (idle_s, observed_s, load), in order."""
     scores = scores - scores.mean()
     variance = float((scores**2).mean()) + 1e-9
     long_run = variance
     for lag in range(1, _LAGS + 1):
         long_run += 2.0 * (1.0 - lag / (_LAGS + 1)) * float((scores[lag:] * scores[:-lag]).mean())
     baseline.inflation = math.sqrt(max(1.0, long_run / variance))
+    baseline.curve = [(load, height, unsure * baseline.inflation) for load, height, unsure in baseline.curve]
     baseline.allowance = 2.0 * baseline.inflation / math.sqrt(len(calls))
     regimes: list[list[tuple[float, float]]] = [[], []]
     up = down = highest = 0.0
-    for idle_s, seen_s, (brief, middle, lasting) in calls:
-        above, below, _ = baseline.residuals(idle_s, seen_s, (brief, middle, lasting))
-        busy = middle > baseline.cut_load
+    for idle_s, seen_s, load in calls:
+        above, below, _ = baseline.residuals(idle_s, seen_s, load)
+        busy = load > baseline.cut_load
         stratum = 2 * busy + (idle_s > baseline.cut_s)
         rise, fall = baseline.rise(stratum, above), baseline.fall(stratum, below)
         regimes[busy].append((rise, fall))

@@ -15,6 +15,10 @@ MAX_TIME_S = 4_102_444_800.0
 """2100-01-01: an event time beyond it is a broken clock, and the record's own time is used instead."""
 
 
+CANARY = "canary"
+"""The `operation` of a call that asks a known prompt again, of its own accord and on a schedule."""
+
+
 class Severity(enum.StrEnum):
     """How soon a person must look, from a note to a page."""
 
@@ -191,7 +195,19 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc
 
     The `prompt_*` fields describe the last user message: `prompt_chars` its length, `prompt_hash` all of it
     but case and white space, `prompt_template` the skeleton of its first words with numbers, quotations and
-    names taken out, `prompt_simhash` its first 64 words (near duplicates differ in few bits).
+    names taken out, `prompt_simhash` its first 64 words (near duplicates differ in few bits),
+    `prompt_attack` whether its wording is that of an attack; `prompt_head` and `prompt_tail` are its first three
+    and its last words, `prompt_place` is where its writing lies among people's (`prompt_space`, 13 signed bytes).
+
+    `features` are the values of a tabular input as `tabular` makes them (numbers as floats, categories as hashes,
+    at most 32, in the order of sorted names), `features_schema` the hash of all their names.
+
+    `layout` holds `layouts.LAYOUT` of the output, `output_sketch` is a set of bits of how the output begins
+    (`sketches`); `canary` is whether the call was made by `inferwatch canary run` to ask a known prompt again.
+
+    `prompt_tokens` are hashes of words of the last user message (`tokens`), `output_opening` of the first words of
+    the output. `hosts` are named by the output, by tool calls or by the serving side (`hosts`; pseudonyms where no
+    text may be stored), `leaks` the kinds of secrets and of exfiltration in the output (`leaks`).
     """
 
     event_id: str
@@ -225,6 +241,20 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc
     cost_usd: float | None = None
     prediction: str | None = None
     score: float | None = None
+    features: tuple[float | int | None, ...] | None = None
+    features_schema: int | None = None
+    output_sketch: bytes | None = None
+    canary: bool | None = None
+    region: str | None = None
+    prompt_attack: bool | None = None
+    prompt_tokens: bytes | None = None
+    output_opening: int | None = None
+    hosts: tuple[str, ...] | None = None
+    leaks: tuple[str, ...] | None = None
+    prompt_head: int | None = None
+    prompt_tail: int | None = None
+    prompt_place: bytes | None = None
+    layout: tuple[float, ...] | None = None
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):

@@ -36,7 +36,7 @@ _REFUSALS = (
 _HEAD_CHARS = 240
 """A refusal says so at once; later "I can't" is mostly part of an answer."""
 
-_FUNCTION_WORDS = frozenset(
+FUNCTION_WORDS = frozenset(
     b"a about above after all also an and any are as at be been before below between both but by can could did do "
     b"does each following for from give given had has have he her here his how i if in into is it its list make me "
     b"more most much my name no not of on one only or other our out over please she should so some such tell than "
@@ -60,7 +60,7 @@ def skeleton(words: Sequence[bytes]) -> bytes:
     """
     parts: list[bytes] = []
     for word in words[:_SKELETON_WORDS]:
-        part = word if word.strip(b".,:;?!\"'()") in _FUNCTION_WORDS else b"*"
+        part = word if word.strip(b".,:;?!\"'()") in FUNCTION_WORDS else b"*"
         if part != b"*" or not parts or parts[-1] != b"*":
             parts.append(part)
     return b" ".join(parts)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from detectors.bank import discover
-from detectors.base import PRINCIPAL, Metadata
+from detectors.base import DEPLOYMENT, PRINCIPAL, Metadata
 from streams import topics
 from streams.clickhouse import Store, StoreError
 from streams.settings import Settings
@@ -20,8 +20,6 @@ _CLOCK_S = 2.0
 _QUIET_S = 900.0
 
 FIELDS = {
-    "time_s": "1.0",
-    "prompt_chars": "prompt_template",
     **{
         name: name
         for name in (
@@ -42,8 +40,20 @@ FIELDS = {
             "components",
         )
     },
+    **dict.fromkeys(
+        ("prompt_chars", "prompt_tokens", "prompt_head", "prompt_tail", "prompt_place", "prompt_attack"),
+        "prompt_template",
+    ),
+    **dict.fromkeys(("output_sketch", "output_opening", "hosts", "leaks"), "style"),
+    **dict.fromkeys(("time_s", "canary", "features", "features_schema", "prediction", "score", "cost_usd"), "1.0"),
+    **dict.fromkeys(("network", "user_agent", "session", "region", "error_type"), "1.0"),
+    **dict.fromkeys(("temperature", "n", "logprobs", "top_logprobs", "logit_bias"), "1.0"),
 }
-"""Observation fields by the column of `coverage` that says which share of the events has them."""
+"""Observation fields by the column of `coverage` that says which share of the events has them.
+
+Features of texts are there where their text is. What only some kinds of models, sources or calls have is never
+missing (1.0): a chat deployment is not blind for having no tabular input.
+"""
 
 _COVERAGE = f"""
 SELECT deployment, sum(coverage.events) AS arrived,
@@ -76,7 +86,7 @@ def examine(settings: Settings, clock: Callable[[], float]) -> Iterator[Check]:
     except StoreError as error:
         yield Check(name="ClickHouse", status=FAIL, saw=str(error), advice="start it, then run `inferwatch migrate`")
         return
-    looks: tuple[Callable[[Store, float], Iterator[Check]], ...] = (_server, _schema, _traffic, _blindness)
+    looks: tuple[Callable[[Store, float], Iterator[Check]], ...] = (_server, _schema, _traffic, _blindness, _warm_up)
     try:
         for look in looks:
             yield from look(store, clock())
@@ -152,6 +162,35 @@ def _blindness(store: Store, now_s: float) -> Iterator[Check]:
             saw=f"blind: {'; '.join(blind)}" if blind else f"all {len(catalog)} detectors see {row['arrived']} events",
             advice="have the source deliver these fields; README says where each format carries them",
         )
+
+
+def _warm_up(store: Store, now_s: float) -> Iterator[Check]:
+    """Per deployment of the last day, the detectors that were sent less than they need, of all that is stored."""
+    recent = {row["deployment"] for row in store.query(_COVERAGE, {"since_s": int(now_s - _LOOK_BACK_S)})}
+    kinds = {name: kind.metadata for name, kind in discover().items() if kind.metadata.scope == DEPLOYMENT}
+    for row in store.query(_COVERAGE, {"since_s": 0}):
+        if row["deployment"] not in recent:
+            continue
+        lacks = {
+            name: missing
+            for name, metadata in kinds.items()
+            if not _lacking(metadata, row) and (missing := metadata.warm_up - _usable(metadata, row)) > 0
+        }
+        needs = ", ".join(f"{name} lacks {missing}" for name, missing in sorted(lacks.items()))
+        yield Check(
+            name=f"warm-up of {row['deployment']}",
+            status=WARN if lacks else OK,
+            saw=f"warming: {needs} observations" if lacks else "no detector that can see is warming up",
+            advice="wait: a detector says nothing before it knows what is usual",
+        )
+
+
+def _usable(metadata: Metadata, row: dict[str, Any]) -> int:
+    """About how many of a deployment's events a detector could use."""
+    shares = [row[f"share_{field}"] for field in metadata.requires]
+    if metadata.any_of:
+        shares.append(max(row[f"share_{field}"] for field in metadata.any_of))
+    return int(row["arrived"] * min(shares, default=1.0))
 
 
 def _lacking(metadata: Metadata, row: dict[str, Any]) -> list[str]:

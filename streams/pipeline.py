@@ -182,7 +182,7 @@ class Pipeline:
     def _observe(self, events: list[InferenceEvent]) -> Sequence[Observation | None]:
         """One observation an event; `None` for one whose content breaks the features, found by halving the batch."""
         try:
-            return features.observe(events, self._hash_key)
+            return [self._privacy.observation(each) for each in features.observe(events, self._hash_key)]
         except Exception:  # noqa: BLE001 - a defect there costs the event that shows it, never the ones around it
             if len(events) == 1:
                 return [None]

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from detectors.hosts import renamed
 from detectors.types import Components
 from streams.redaction import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from detectors.types import Document, InferenceEvent, Message, ToolCall
+    from detectors.types import Document, InferenceEvent, Message, Observation, ToolCall
 
 _IDS: Final = ("trace_id", "span_id", "response_id")
 """New with every call: looked at each time."""
@@ -105,6 +106,12 @@ class Privacy:
         self.redact = Redactor(ips=redact_ips).redact
         self._cached: Callable[[str], str] = functools.lru_cache(maxsize=CACHED_NAMES)(self.redact)
         self._label = self._word if mode is ContentMode.FEATURES else self._name
+        hosts: dict[ContentMode, Callable[[str], str]] = {
+            ContentMode.FULL: str,
+            ContentMode.REDACTED: self._name,
+            ContentMode.FEATURES: functools.partial(self._pseudonym, "host"),
+        }
+        self._host = hosts[mode]
         self._name_changes = _nothing if mode is ContentMode.FULL else self._redacted_names
 
     def identities(self, event: InferenceEvent) -> InferenceEvent:
@@ -115,6 +122,12 @@ class Privacy:
         """The event as it may be stored: as it is, redacted, or without its texts."""
         changes = self._text_changes(event)
         return msgspec.structs.replace(event, **changes) if changes else event
+
+    def observation(self, observation: Observation) -> Observation:
+        """The observation with the hosts that its texts named redacted, or pseudonyms where no text may be stored."""
+        if not observation.hosts:
+            return observation
+        return msgspec.structs.replace(observation, hosts=renamed(observation.hosts, self._host))
 
     def apply(self, event: InferenceEvent) -> InferenceEvent:
         """Both steps at once, for a caller that computes no features in between."""

@@ -120,6 +120,32 @@ def test_a_deployment_that_is_silent_since_days_is_not_called_blind(checks: dict
     assert f"sight of {OLD}" not in checks
 
 
+def test_a_deployment_says_which_detectors_warm_up_and_what_they_lack(checks: dict[str, Check]) -> None:
+    check = checks[f"warm-up of {FULL}"]
+    lacks = discover()["latency_shift"].metadata.warm_up - 4
+    assert check.status == "warn"
+    assert f"latency_shift lacks {lacks}" in check.saw
+    assert "token_volume" not in check.saw, "that one learns each principal for itself"
+    bare = checks[f"warm-up of {BARE}"]
+    assert "output_drift" not in bare.saw, "blind, and so not on its way"
+    assert f"warm-up of {OLD}" not in checks
+
+
+def test_a_deployment_that_has_sent_enough_is_not_warming_up() -> None:
+    row = {"deployment": "d", "arrived": 10_000, **{f"share_{field}": 1.0 for field in doctor.FIELDS}}
+    thin = {**row, "share_style": 0.01}
+
+    class Answering:
+        def query(self, sql: str, parameters: object) -> list[dict[str, object]]:
+            return [thin if parameters == {"since_s": 0} else row]
+
+    (check,) = doctor._warm_up(Answering(), time.time())  # type: ignore[arg-type]  # it only asks
+    assert (check.status, check.saw) == ("ok", "no detector that can see is warming up")
+    thin["share_style"], thin["arrived"] = 0.6, 400
+    (check,) = doctor._warm_up(Answering(), time.time())  # type: ignore[arg-type]  # as above
+    assert f"output_drift lacks {discover()['output_drift'].metadata.warm_up - 240}" in check.saw
+
+
 def test_every_field_that_a_detector_needs_is_looked_at() -> None:
     for name, kind in discover().items():
         for field in (*kind.metadata.requires, *kind.metadata.any_of):

@@ -253,6 +253,16 @@ def test_features_are_of_what_was_said_and_the_store_gets_what_may_be_kept() -> 
     assert features.output_text(row.event) == "Write to [email], please."
 
 
+def test_hosts_of_answers_are_observed_by_name_unless_no_text_may_be_stored() -> None:
+    said = "See https://evil.example/?q=1"
+    value = msgspec.json.encode({"deployment": "d", "output_messages": [{"role": "assistant", "content": said}]})
+    (row,) = pipeline().process([record(value)]).stored
+    assert row.observation.hosts == ("answer:evil.example",)
+    (row,) = pipeline(mode=ContentMode.FEATURES).process([record(value)]).stored
+    assert row.observation.hosts is not None
+    assert "evil" not in row.observation.hosts[0]
+
+
 def observation(deployment: str, principal: str | None) -> Observation:
     return Observation(event_id="e", time_s=1.0, deployment=deployment, principal=principal)
 

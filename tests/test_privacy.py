@@ -7,7 +7,7 @@ import re
 import msgspec
 import pytest
 
-from detectors.types import Components, Document, InferenceEvent, Message, ToolCall
+from detectors.types import Components, Document, InferenceEvent, Message, Observation, ToolCall
 from streams.privacy import ContentMode, Privacy, Pseudonymizer
 
 KEY = b"k" * 32
@@ -167,3 +167,20 @@ def test_addresses_in_texts_go_by_the_setting() -> None:
     event = InferenceEvent(deployment="d", system="host 192.168.1.20")
     assert Privacy(KEY).text(event).system == "host 192.168.1.20"
     assert Privacy(KEY, redact_ips=True).text(event).system == "host [ip]"
+
+
+def test_hosts_that_texts_named_are_pseudonyms_where_no_text_may_be_stored() -> None:
+    observation = Observation(
+        event_id="e",
+        time_s=1.0,
+        deployment="chat",
+        hosts=("connection:db.internal", "tool:api.example.com", "answer:ghp-user.example.com"),
+    )
+    assert Privacy(KEY, ContentMode.FULL).observation(observation) == observation
+    assert Privacy(KEY, ContentMode.REDACTED).observation(observation) == observation
+    found = Privacy(KEY, ContentMode.FEATURES).observation(observation).hosts
+    assert found is not None
+    assert found[0] == "connection:db.internal"
+    assert re.fullmatch(r"tool:h_[0-9a-f]{32}", found[1])
+    assert "example" not in "".join(found)
+    assert found[1] != Privacy(b"o" * 32, ContentMode.FEATURES).observation(observation).hosts[1]  # type: ignore[index]  # as above

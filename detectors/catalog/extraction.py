@@ -1,4 +1,4 @@
-"""A principal that copies a model by asking it: systematic sweeps, and sweeps of logit parameters."""
+"""A principal that copies a model by asking it: systematic sweeps, alone or among traffic of its own."""
 
 from __future__ import annotations
 
@@ -6,251 +6,227 @@ import math
 from typing import ClassVar
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
-from detectors.alarms import DAY_S, Pace, average_run_length, bonferroni, e_limit
+from detectors.alarms import DAY_S, Pace, average_run_length, e_limit
 from detectors.base import PRINCIPAL, Detector, Metadata
+from detectors.prompt_mode import Mode, Rows, background, crowded, products, spots
+from detectors.prompt_space import DIMENSIONS, LOG_STEPS, STEPS
 from detectors.types import MAX_TIME_S, Detection, Evidence, Observation, Severity
 
-_ROUTES = 3
-"""Parallel tests: regular lengths, regular rhythm, parameter probing."""
+_RING = 80
+"""New prompts that are kept as places; repeated ones are not, so a slow sweep does not age out with time."""
+
+_BATCH = 24
+"""New prompts after which the kinds are looked at: it keeps the cost of an observation to a few microseconds."""
+
+_FIRST, _AGAIN = 40, 72
+"""New prompts before a first kind is looked for, and before another one is when that one did not hold."""
+
+_OWN_KIND = 0.4
+"""Nats a prompt by which a kind of one's own explains the prompts of a person better than people's density does.
+
+Of people from a prompt set that the reference has not seen 0.5 % pass 0.4 over 100 prompts; sweeps gain 1-5, and
+where they are a quarter of all prompts 0.4-0.9.
+"""
+
+_MOST, _LEAST = 0.5, -0.5
+"""Nats that a prompt of one batch may count on top of that: no batch alone raises an alarm."""
+
+_TEMPLATE = 0.3
+"""Share of the last prompts with the same first words, last words or skeleton from which they are one template's."""
+
+_TEMPLATED = 0.5
+"""Share of prompts in templates from which a principal is an application."""
 
 _CEILING = 60.0
 """Nats an explanation can be refuted by: what is banked above it would delay the return to calm."""
 
-_PERSON_SPREAD, _SET_SPREAD = 0.85, 0.45
-"""Standard deviation of ln prompt characters: of what people ask, and of questions of one kind."""
+_NEW, _SEEN = 0.2, 1.0
+"""Nats for one new prompt and against one that came before: at least about 90 new prompts refute a rerun."""
 
-_HUMAN_RHYTHM, _SCRIPT_RHYTHM = 1.3, 0.6
-"""Standard deviation of ln gaps: of people and of Poisson traffic (1.28), and of a loop with jitter."""
+_SAMPLE_BYTES, _MAX_WEIGHT, _MAX_LEVEL = 256, 32, 24
+_MIN_NEW, _MEDIUM_NEW, _HIGH_NEW = 60, 250, 1_000
+"""New prompts of the kind from which something is said, and from which coverage is graded higher."""
 
-_ON, _PAUSE = math.log(0.9999 / 0.97), math.log(1e-4 / 0.03)
-"""Evidence of one call without a pause and of a pause: a person's session has about 33 calls."""
+_COMPACT = -3.4
+"""Log volume that a kind must stay below, where 0 is as wide as people write: who writes in a language or notation that
+the reference does not know is far from people, and as wide."""
 
-_PAUSE_S, _PAUSE_RATIO = 600.0, math.log(8.0)
-"""A pause is longer than ten minutes and than eight usual gaps: a slow steady script makes none."""
+_FADE = 0.02
+"""Weight of the last call in the spreads of the evidence rows: they are of about the last fifty."""
 
-_DISTANCE_BITS, _PER_BIT = 25.7, 0.5
-"""Mean simhash distance to the last prompts that fits an application's template and a set equally well, and nats a bit.
+_MAX_CHARS = 10_000_000
+_LEAST_GAP_S = 0.001
+_LEAST_LOG_GAP = math.log(_LEAST_GAP_S)
 
-Fills of one template differ by 12-24.5 of 64 bits, unrelated questions by 26.5-30.
-"""
-
-_SAME_TEMPLATE = 0.5
-"""Nats against diversity when one of the last templates comes again."""
-
-_NEW, _SEEN = 0.15, -1.0
-"""Nats for one new and one repeated prompt: at least about 120 new prompts refute a rerun."""
-
-_SAMPLE_BYTES, _MAX_WEIGHT, _MAX_LEVEL = 384, 32, 24
-_RING = 8
-_BRIEF_TOKENS = 2
-_MIN_NEW, _SCRIPTED_NEW = 60, 1_000
-_MEDIUM_NEW, _HIGH_NEW = 250, 1_000
-"""New prompts from which coverage is graded. Under rhythm alone nothing is said before 1,000, since most
-evaluation sets are smaller."""
-
-_BIASED, _SCORED, _VARIED, _OTHER = 0.8, 0.4, 0.2, -0.5
-"""Nats for a call of the same prompt with logit bias, with log-probabilities of one token, for changed
-parameters on top, and for any other call. A person who tries the parameters out stays below 20 in a row."""
-
-_MACHINE = 0.1
-"""Nats for temperature 0 or several choices: programs ask for them, people seldom do."""
-
-_LARGEST_CHARS = 10_000_000
-_LEAST = -2.0
-"""Nats that one odd length or gap may speak for a person: a long prompt now and then must not hide a sweep."""
-
-_RECENT = 16
-"""Calls over which own mean length and gap are averaged: a new sweep has its own mean within a few calls."""
-
-_MEMORY = 50
-"""Calls over which spreads are averaged for the evidence rows."""
+_ENTRY, _REPEAT = DIMENSIONS + 5, DIMENSIONS + 2
+_MARK = 3
 
 
-def _clip(value: float, low: float, high: float) -> float:
-    """`value` within [low, high]; faster than `min` of `max`."""
-    if value < low:
-        return low
-    return min(value, high)
-
-
-def _spread_terms(benign: float, scripted: float) -> tuple[float, float]:
-    """Gain and curve of the log-likelihood ratio of a Gaussian `scripted` wide against one `benign` wide."""
-    return math.log(benign / scripted), 0.5 * (scripted**-2 - benign**-2)
-
-
-_LENGTH_GAIN, _LENGTH_CURVE = _spread_terms(_PERSON_SPREAD, _SET_SPREAD)
-_GAP_GAIN, _GAP_CURVE = _spread_terms(_HUMAN_RHYTHM, _SCRIPT_RHYTHM)
+_COLUMNS = np.array([0, 256, 512])
 
 
 class Extraction(Detector, kw_only=True, array_like=True):
     """Three benign explanations are each put to a sequential test; an alarm needs all three refuted.
 
-    A person: prompts of many lengths (or gaps of many lengths), with pauses. An application: fills of a
-    template, near to one another. A rerun: prompts that were sent before, in this principal's own past. Each
-    test is a CUSUM over calls of capped scores shaped like log-likelihood ratios; the least refuted
-    explanation is the score. The limit is cut as if they were e-detectors, but the scores are working models
-    with chosen constants and calls are not independent: the alarm budget is aimed at, not guaranteed.
+    A person: prompts lie where people's prompts lie, each kind of them as wide as people write. Against it stands the
+    kind of the principal's own that explains its prompts best, found in the last new ones and tested on those that come
+    after, so that looking for it costs no false alarms. An application: prompts of one template. A rerun: prompts that
+    were sent before, in this principal's own past. Each test is a CUSUM over calls of capped scores shaped like
+    log-likelihood ratios; the less refuted explanation is the score. The limit is cut as if they were e-detectors, but
+    people differ from the reference and from one another: the alarm budget is aimed at, not guaranteed.
 
-    Own prompts are remembered as an adaptive sample of at most 96 hashes: of a share 2**-level of all
+    A prompt that comes again among the last new ones, as a retry or for another sample, counts neither way. Time plays
+    no part: a sweep may come in a loop, in sessions or at twenty calls a day.
+
+    Own prompts are remembered as an adaptive sample of at most 64 hashes: of a share 2**-level of all
     hashes it is known exactly whether they were sent before, at any length of history. Source: Flajolet,
     On adaptive sampling (1990).
     """
 
     metadata: ClassVar[Metadata] = Metadata(
-        version=1,
+        version=3,
         title="Model extraction by systematic queries",
         scope=PRINCIPAL,
         severity=Severity.HIGH,
         sees=(
-            "A principal whose coverage keeps growing: new prompts of one kind without template, reruns or a "
-            "person's pauses; or one prompt asked again and again under logit bias or logprobs."
+            "A principal whose coverage of one kind of question keeps growing: new prompts that crowd one part of the "
+            "space of writing as no person's do, without a template and without reruns, alone or among other traffic."
         ),
-        requires=("prompt_hash", "prompt_simhash", "prompt_chars"),
-        warm_up=_RING,
-        score_unit="nominal nats against the likeliest benign explanation (uncalibrated)",
+        requires=("prompt_hash", "prompt_place"),
+        warm_up=_FIRST,
+        score_unit="nominal nats against the likelier benign explanation (uncalibrated)",
         atlas=("AML.T0024.002", "AML.T0040"),
         owasp=("LLM10:2025",),
         causes=(
             "training data for a copy of the model is being collected",
-            "the output layer is being recovered through logit bias and log-probabilities",
+            "a benchmark or data set is being answered in bulk",
             "a stolen key is used for bulk generation",
         ),
         false_positives=(
-            "the first run of a benchmark of more than about 100 questions of one kind; it is quiet when rerun",
-            "people or a backend whose new questions are of like length (ln spread below about 0.6): mostly said",
-            "an evaluation or a backfill of more than 1,000 unlike prompts in a steady loop",
-            "an application that mixes several short instructions before short fills, or writes without spaces",
+            "the first run of a benchmark of more than about 90 questions of one kind; it is quiet when rerun",
+            "a backfill of prompts without instruction, such as bare sentences for a model that needs none",
+            "a person who asks hundreds of questions worded alike, and an application of many short templates",
         ),
         known_gaps=(
-            "the constants were chosen on a few English prompt sets and do not hold the alarm budget on all others",
-            "a sweep inside one fixed template looks like an application",
-            "prompts of very unlike lengths sent at random times look like a person or a chat backend",
-            "prompts of very unlike lengths sent at steady times are found only after 1,000",
-            "a sweep mixed thinly into own benign traffic, or split over many principals, needs a cohort view",
-            "which tokens were biased is not recorded, so probing is known by repetition of one prompt",
+            "a sweep inside one fixed template looks like an application, one mixed with its own past like a rerun",
+            "prompts that copy how unlike people write, and those that people wrote, look like a person",
+            "a kind that is less than about a sixth of a principal's new prompts, or a split over many principals",
+            "the reference of how people write was fitted on English prompts",
         ),
         runbook=(
             "Read twenty of the principal's latest prompts: are they one benchmark, list or grammar?",
             "Ask the owner of the key whether an evaluation, backfill or distillation is running and is allowed.",
             "Compare network, user agent and hour of the calls with the weeks before; look for a stolen key.",
-            "Limit the principal's rate; for parameter probing switch off its logit bias and log-probabilities.",
+            "Limit the principal's rate, and look for others that send the same kind of prompt.",
             "If it is not explained, revoke the key and keep prompts and answers as evidence.",
         ),
         references=(
             "Tramer et al., Stealing Machine Learning Models via Prediction APIs (2016)",
             "Juuti et al., PRADA: Protecting Against DNN Model Stealing Attacks (2019)",
-            "Carlini et al., Stealing Part of a Production Language Model (2024)",
+            "Wasserman, Ramdas, Balakrishnan, Universal inference (2020)",
             "Shin, Ramdas, Rinaldo, E-detectors: a nonparametric framework for sequential change detection (2023)",
         ),
     )
 
     pace: Pace = msgspec.field(default_factory=Pace)
-    lengths: float = 0.0
-    rhythm: float = 0.0
-    diversity: float = 0.0
+    crowding: float = 0.0
     growth: float = 0.0
-    probing: float = 0.0
 
-    length_mean: float = 0.0
-    length_variance: float = 0.0
-    gap_mean: float = 0.0
-    gap_variance: float = 0.0
-    distance: float = 32.0
-    count: int = 0
+    ring: bytes = b""
+    marks: bytes = b""
+    again: bytes = b""
+    pending: int = 0
+    since: int = _AGAIN - 2 * _BATCH
+    mode: Mode | None = None
+    gain: float = 0.0
+    found: float = 0.0
+    templated: float = 0.0
 
-    recent: bytes = b""
-    templates: bytes = b""
     sample: bytes = b""
     level: int = 0
 
+    length_mean: float = 5.0
+    length_variance: float = 0.0
+    gap_mean: float = 4.0
+    gap_variance: float = 0.0
+    machine: float = 0.0
+
     onset_s: float = 0.0
     calls: int = 0
-    new: int = 0
-    said: int = 0
-    probes: int = 0
-    probes_since_s: float = 0.0
-    parameters: int = 0
+    said: float = 0.0
 
     def update(self, observation: Observation) -> Detection | None:
-        """Learn one call; ignored without a prompt's hash, length and simhash."""
-        prompt, chars, simhash = observation.prompt_hash, observation.prompt_chars, observation.prompt_simhash
-        time_s = observation.time_s
-        if prompt is None or chars is None or simhash is None or not 0.0 <= time_s <= MAX_TIME_S:
+        """Learn one call; ignored without a prompt's hash and place."""
+        prompt, place, time_s = observation.prompt_hash, observation.prompt_place, observation.time_s
+        if prompt is None or place is None or len(place) != DIMENSIONS + 1 or not 0.0 <= time_s <= MAX_TIME_S:
             return None
-        near = (simhash & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "little")
-        before_s = self.pace.last_s
-        self.pace.see(time_s)
-        asks = observation.logit_bias or observation.logprobs or observation.top_logprobs
-        probing = self._probe(observation, near) if asks or self.probing > 0.0 else None
-        machine = observation.temperature == 0.0 or (observation.n or 1) > 1
-        self._person(chars, None if before_s is None else time_s - before_s, _MACHINE if machine else 0.0)
-        self._application(near, observation.prompt_template)
-        self._rerun(prompt)
-        self.count += 1
-        if self.growth <= 0.0 or self.diversity <= 0.0 or (self.lengths <= 0.0 and self.rhythm <= 0.0):
-            self.onset_s, self.calls, self.new, self.said = time_s, 0, 0, 0
-            return probing
-        self.calls += 1
-        return probing or self._sweep(time_s)
+        pace = self.pace
+        before_s = pace.last_s
+        pace.see(time_s)
+        self._habits(observation, -1.0 if before_s is None else time_s - before_s)
+        if self.crowding <= 0.0:
+            self.onset_s, self.calls, self.said = time_s, 1, 0.0
+        else:
+            self.calls += 1
+        mark, marks = (prompt & 0xFFFFFF).to_bytes(_MARK, "little"), self.marks
+        if mark in marks:
+            return None
+        vote = self._remember(prompt)
+        if vote < 0:
+            self.again += place + vote.to_bytes(1, "little", signed=True)
+        else:
+            template, head, tail = observation.prompt_template, observation.prompt_head, observation.prompt_tail
+            ends = bytes((vote, (template or 0) & 0xFF, (head or 0) & 0xFF, (tail or 0) & 0xFF))
+            self.marks = marks[-_MARK * (_RING - 1) :] + mark
+            self.ring = self.ring[-_ENTRY * (_RING - 1) :] + place + ends
+            self.pending += 1
+        if self.pending < _BATCH and len(self.again) < _BATCH * _REPEAT:
+            return None
+        self._look()
+        self.pending, self.again = 0, b""
+        return self._sweep(time_s)
+
+    @property
+    def reading(self) -> tuple[float, float]:
+        """The less refuted explanation and the limit."""
+        return min(self.crowding, self.growth), self._limit()
 
     def _limit(self) -> float:
-        arl = average_run_length(self.share, self.pace.per_day)
-        return e_limit(bonferroni(arl, _ROUTES))
+        return e_limit(average_run_length(self.share, self.pace.per_day))
 
-    def _person(self, chars: int, gap_s: float | None, extra: float) -> None:
-        """Refute a person: lengths of one kind, a steady rhythm, no pauses. A clock that runs back says nothing."""
-        known = self.count >= _RING
-        seen = self.count + 1
-        recent = min(_RECENT, seen)
-        memory = min(_MEMORY, seen)
-        size = math.log1p(_clip(chars, 0, _LARGEST_CHARS))
-        off = size - self.length_mean
-        by_length = max(_LENGTH_GAIN - _LENGTH_CURVE * off * off, _LEAST) if known else 0.0
-        self.length_mean += off / recent
-        self.length_variance += (off * off - self.length_variance) / memory
-        by_gap = 0.0
-        if gap_s is not None and gap_s >= 0.0:
-            late = math.log(_clip(gap_s, 0.001, DAY_S))
-            off = late - self.gap_mean
-            if known:
-                by_gap = max(_GAP_GAIN - _GAP_CURVE * off * off, _LEAST)
-                extra += _PAUSE if gap_s > _PAUSE_S and off > _PAUSE_RATIO else _ON
-            self.gap_mean += off / recent
-            self.gap_variance += (off * off - self.gap_variance) / memory
-        self.lengths = _clip(self.lengths + by_length + extra, 0.0, _CEILING)
-        self.rhythm = _clip(self.rhythm + by_gap + extra, 0.0, _CEILING)
+    def _habits(self, observation: Observation, gap_s: float) -> None:
+        """Spread of lengths and gaps and the share of machine-like parameters, for the evidence rows.
 
-    def _application(self, near: bytes, template: int | None) -> None:
-        """Refute an application: prompts far from one another, templates not the same."""
-        nats = 0.0
-        if self.recent:
-            held = len(self.recent) // 8
-            apart = int.from_bytes(near * held, "little") ^ int.from_bytes(self.recent, "little")
-            bits = apart.bit_count() / held
-            nats = _clip(_PER_BIT * (bits - _DISTANCE_BITS), -1.0, 1.0)
-            self.distance += (bits - self.distance) / (self.count if 0 < self.count < _MEMORY else _MEMORY)
-        self.recent = self.recent[-8 * (_RING - 1) :] + near
-        if template is not None:
-            mark = (template & 0xFFFFFFFF).to_bytes(4, "little")
-            if mark in self.templates:
-                nats -= _SAME_TEMPLATE
-            self.templates = self.templates[-4 * (_RING - 1) :] + mark
-        self.diversity = _clip(self.diversity + nats, 0.0, _CEILING)
+        A clock that runs back tells no gap.
+        """
+        chars = observation.prompt_chars
+        off = (math.log(min(chars, _MAX_CHARS)) if chars and chars > 1 else 0.0) - self.length_mean
+        self.length_mean += _FADE * off
+        self.length_variance += _FADE * (off * off - self.length_variance)
+        if gap_s >= 0.0:
+            off = (_LEAST_LOG_GAP if gap_s < _LEAST_GAP_S else math.log(min(gap_s, DAY_S))) - self.gap_mean
+            self.gap_mean += _FADE * off
+            self.gap_variance += _FADE * (off * off - self.gap_variance)
+        self.machine += _FADE * ((observation.temperature == 0.0 or (observation.n or 1) > 1) - self.machine)
 
-    def _rerun(self, prompt: int) -> None:
-        """Refute a rerun: of the prompts in the sampled share of hashes, hardly any was sent before."""
+    def _remember(self, prompt: int) -> int:
+        """How many prompts this one stands for: below zero if it was sent before, 0 if that is not known."""
         if prompt & ((1 << self.level) - 1):
-            return
-        stands_for = 1 << self.level
-        weight = min(stands_for, _MAX_WEIGHT)
+            return 0
+        weight = min(1 << self.level, _MAX_WEIGHT)
         mark = (prompt & 0xFFFFFFFF).to_bytes(4, "little")
         if mark in self.sample:
-            self.growth = max(self.growth + _SEEN * weight, 0.0)
-            return
-        self.growth = min(self.growth + _NEW * weight, _CEILING)
-        self.new += stands_for
+            return -weight
         self.sample += mark
+        if len(self.sample) > _SAMPLE_BYTES:
+            self._thin()
+        return weight
+
+    def _thin(self) -> None:
+        """Halve the sample as often as it takes."""
         while len(self.sample) > _SAMPLE_BYTES and self.level < _MAX_LEVEL:
             self.level += 1
             mask = (1 << self.level) - 1
@@ -258,24 +234,79 @@ class Extraction(Detector, kw_only=True, array_like=True):
             self.sample = b"".join(each for each in kept if not int.from_bytes(each, "little") & mask)
         self.sample = self.sample[-_SAMPLE_BYTES:]
 
+    def _look(self) -> None:
+        """Refute a person, an application and a rerun with the prompts since the last look."""
+        entries = np.frombuffer(self.ring, dtype=np.int8).reshape(-1, _ENTRY)
+        count = len(entries)
+        free = _untemplated(entries[:, DIMENSIONS + 2 :].view(np.uint8))
+        left = int(np.count_nonzero(free))
+        self.templated = 1.0 - left / count if count else 0.0
+        self.since += self.pending
+        if self.templated >= _TEMPLATED:
+            self.crowding, self.mode = 0.0, None
+            return
+        numbers = entries.astype(float)
+        # A product with ones is the fastest sum of few rows.
+        own = np.ones(count) @ numbers[:, :DIMENSIONS] / (max(count, 1) * STEPS)
+        if self.mode is not None:
+            last = numbers[count - self.pending :]
+            if left < count:
+                last = last[free[count - self.pending :]]
+            self._test(self.mode, last, own)
+        if self.since >= _AGAIN and self.crowding <= 0.0 and left >= _FIRST:
+            if left < count:
+                numbers = numbers[free]
+            found = spots(numbers)
+            self.mode = crowded(found, background(found, numbers[:, DIMENSIONS] / LOG_STEPS, own))
+            self.since, self.growth = 0, _NEW * float(numbers[:, DIMENSIONS + 1].sum())
+            self.found = self.mode.count
+
+    def _test(self, mode: Mode, last: Rows, own: Rows) -> None:
+        """Whether a mode that was found before explains new prompts, and then learn them.
+
+        Those of the mode that came before are taken for a rerun.
+        """
+        new = len(last)
+        if self.again and self.growth > 0.0:
+            again = np.frombuffer(self.again, dtype=np.int8).reshape(-1, _REPEAT).astype(float)
+            last = np.concatenate((last[:, :_REPEAT], again))
+        elif not new:
+            return
+        found, usual, votes = spots(last), last[:, DIMENSIONS] / LOG_STEPS, last[:, DIMENSIONS + 1]
+        usual[:new] = background(found[:, :new], usual[:new], own)
+        squares = products(found)
+        gains, members = mode.gains(squares, usual)
+        if len(last) > new:
+            self.growth = max(self.growth + _SEEN * float(members[new:] @ votes[new:]), 0.0)
+        if new:
+            gain = float(gains[:new].sum()) / new
+            if self.crowding <= 0.0:
+                self.gain = gain
+            self.gain += (gain - self.gain) * 0.25
+            step = min(max(gain - _OWN_KIND, _LEAST), _MOST) * new
+            self.crowding = min(max(self.crowding + step, 0.0), _CEILING)
+            self.found += float(members[:new].sum())
+            self.growth = min(self.growth + _NEW * float(votes[:new].sum()), _CEILING)
+            mode.learn(squares[:, :new], members[:new])
+
     def _sweep(self, time_s: float) -> Detection | None:
         """A sweep, once every benign explanation is refuted; again only when its coverage has doubled."""
-        if self.new < max(_MIN_NEW, 2 * self.said):
+        if self.mode is None or self.found < max(_MIN_NEW, 2.0 * self.said):
             return None
-        person = max(self.lengths, self.rhythm) if self.new >= _SCRIPTED_NEW else self.lengths
-        score = min(person, self.diversity, self.growth)
-        threshold = self._limit()
+        score, threshold = self.reading
         if score < threshold:
             return None
-        self.said = self.new
+        volume = self.mode.volume()
+        if volume > _COMPACT:
+            return None
+        self.said = self.found
         hours = max(time_s - self.onset_s, 1.0) / 3_600.0
         severity = Severity.LOW
-        if self.new >= _MEDIUM_NEW:
-            severity = Severity.HIGH if self.new >= _HIGH_NEW else Severity.MEDIUM
-        spread, rhythm = math.sqrt(self.length_variance), math.sqrt(self.gap_variance)
+        if self.found >= _MEDIUM_NEW:
+            severity = Severity.HIGH if self.found >= _HIGH_NEW else Severity.MEDIUM
         return Detection(
             summary=(
-                f"about {self.new} prompts never sent before in {hours:.1f} h, {self.calls / hours:.0f} calls/h: "
+                f"about {self.found:.0f} new prompts of one kind in {hours:.1f} h, {self.mode.share:.0%} of new ones: "
                 f"coverage keeps growing, unlike a person, the fills of one template or a rerun"
             ),
             severity=severity,
@@ -283,55 +314,30 @@ class Extraction(Detector, kw_only=True, array_like=True):
             threshold=threshold,
             onset_s=self.onset_s,
             evidence=(
-                Evidence(name="new prompts", observed=float(self.new), unit="prompts"),
+                Evidence(name="new prompts of one kind", observed=self.found, unit="prompts"),
                 Evidence(name="calls in the run", observed=float(self.calls), unit="calls"),
-                Evidence(name="length spread", observed=spread, expected=_PERSON_SPREAD, unit="sd of ln characters"),
-                Evidence(name="rhythm spread", observed=rhythm, expected=_HUMAN_RHYTHM, unit="sd of ln gap"),
                 Evidence(
-                    name="distance between prompts", observed=self.distance, expected=_DISTANCE_BITS, unit="bits of 64"
+                    name="better explained than people", observed=self.gain, expected=_OWN_KIND, unit="nats a prompt"
                 ),
-                Evidence(name="person refuted by", observed=person, expected=threshold, unit="nats"),
-                Evidence(name="application refuted by", observed=self.diversity, expected=threshold, unit="nats"),
+                Evidence(name="width of the kind", observed=volume, expected=0.0, unit="log volume, people's is 0"),
+                Evidence(name="in templates", observed=self.templated, expected=1.0, unit="share of prompts"),
                 Evidence(name="rerun refuted by", observed=self.growth, expected=threshold, unit="nats"),
+                Evidence(
+                    name="length and rhythm",
+                    observed=f"{math.sqrt(self.length_variance):.2f}, {math.sqrt(self.gap_variance):.2f}",
+                    expected="0.85, 1.30",
+                    unit="sd of ln characters, of ln gap",
+                ),
+                Evidence(name="temperature 0 or many choices", observed=self.machine, unit="share of calls"),
             ),
         )
 
-    def _probe(self, observation: Observation, near: bytes) -> Detection | None:
-        """One prompt again and again under logit bias or for the log-probabilities of one token."""
-        if observation.failed:
-            return None
-        bias, top = max(observation.logit_bias or 0, 0), max(observation.top_logprobs or 0, 0)
-        brief = observation.output_tokens is not None and observation.output_tokens <= _BRIEF_TOKENS
-        nats = _OTHER
-        if near in self.recent and bias:
-            nats = _BIASED
-        elif near in self.recent and brief and (observation.logprobs or top):
-            nats = _SCORED
-        parameters = min(bias, 0xFFFF) << 16 | min(top, 0xFFFF)
-        if nats > 0.0 and parameters != self.parameters:
-            nats += _VARIED
-        self.parameters = parameters
-        self.probing = _clip(self.probing + nats, 0.0, _CEILING)
-        if self.probing <= 0.0:
-            self.probes, self.probes_since_s = 0, observation.time_s
-            return None
-        self.probes += 1
-        threshold = self._limit()
-        if self.probing < threshold:
-            return None
-        score, probes, self.probing, self.probes = self.probing, self.probes, 0.0, 0
-        return Detection(
-            summary=(
-                f"{probes} calls in a row repeat a prompt under logit bias ({bias} tokens) or for log-probabilities "
-                f"(top {top}): the calls that recover a model's output layer"
-            ),
-            severity=Severity.HIGH,
-            score=score,
-            threshold=threshold,
-            onset_s=self.probes_since_s,
-            evidence=(
-                Evidence(name="probing calls", observed=float(probes), expected=0.0, unit="calls"),
-                Evidence(name="biased tokens asked for", observed=float(bias), unit="tokens"),
-                Evidence(name="top log-probabilities asked for", observed=float(top), unit="tokens"),
-            ),
-        )
+
+def _untemplated(ends: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Which prompts share neither their first words nor their last nor their skeleton with three tenths of all."""
+    values = ends + _COLUMNS
+    counts = np.bincount(values.ravel(), minlength=1)
+    most = max(_TEMPLATE * len(ends), 4.0)
+    if counts.max() <= most:
+        return np.ones(len(ends), dtype=bool)
+    return np.asarray((counts[values] <= most).all(axis=1))

@@ -15,10 +15,11 @@ import msgspec
 import numpy as np
 
 from detectors import alarms
-from detectors.arrivals import Arrivals, Loads
+from detectors.arrivals import Arrivals
 from detectors.base import DEPLOYMENT, Detector, Metadata
-from detectors.timing import DEAD_ZONE, STREAMS, Baseline, Walk, fit
+from detectors.timing import DEAD_ZONE, STREAMS, Baseline, fit
 from detectors.types import MAX_TIME_S, Detection, Evidence, Observation, Severity
+from detectors.walks import Walk
 
 _WARM_UP = 500
 _MAX_MODELS = 12
@@ -30,6 +31,11 @@ _FROZEN_PATIENCE = 100_000
 """Observations of the deployment after which an unseen model gives its seat or its baseline to another."""
 
 _UNKNOWN = -1.0
+_RECENT = 1.0 / 16.0
+_LEAST_STREAMED = 8.0
+_LEAST_KNOWN = 0.2
+"""Seconds per output token are followed where a fifth of the calls have a first token and seven further ones."""
+
 _MAX_TOKENS = 10_000_000
 _MIN_LATENCY_S = 1e-6
 _MAX_LATENCY_S = 86_400.0
@@ -37,9 +43,10 @@ _HIGH_STEP = math.log(2.0)
 
 
 class Profile(msgspec.Struct, kw_only=True):
-    """One requested model: rows of a warm-up (latency_s, ttft_s, input, output, three loads), then baselines.
+    """One requested model: rows of a warm-up (latency_s, ttft_s, input, output, two loads), then baselines.
 
-    An unknown entry of a row is -1.
+    An unknown entry of a row is -1. `per_token` is the natural log of the seconds per further output token: what the
+    warm-up's median was, and what it is now, smoothed over 16 calls.
     """
 
     rows: np.ndarray | None
@@ -47,13 +54,53 @@ class Profile(msgspec.Struct, kw_only=True):
     last_seen: int = 0
     latency: Baseline | None = None
     ttft: Baseline | None = None
+    per_token: tuple[float, float] | None = None
+
+    def stream(self, latency_s: float, ttft_s: float, outputs: float) -> None:
+        """Follow the seconds per further output token."""
+        if self.per_token is not None and outputs >= _LEAST_STREAMED and latency_s > ttft_s:
+            usual, now = self.per_token
+            off = math.log((latency_s - ttft_s) / (outputs - 1.0)) - usual
+            self.per_token = usual, now + _RECENT * (min(max(off, -1.0), 1.0) + usual - now)
+
+    def moves(self) -> tuple[Evidence, ...]:
+        """By how much first and further tokens are slower than usual of late."""
+        moved = (
+            ("time to first token moved by", None if self.ttft is None else self.ttft.drift),
+            (
+                "time per output token moved by",
+                None if self.per_token is None else self.per_token[1] - self.per_token[0],
+            ),
+        )
+        return tuple(
+            Evidence(name=name, observed=math.expm1(off) * 100.0, expected=0.0, unit="%")
+            for name, off in moved
+            if off is not None
+        )
+
+    def learn(self, row: tuple[float | None, ...]) -> None:
+        """Add a call to the rows, and freeze a baseline when they are full."""
+        if self.rows is None:
+            return
+        self.rows[self.filled] = [_UNKNOWN if value is None else value for value in row]
+        self.filled += 1
+        if self.filled == _WARM_UP:
+            rows = np.where(self.rows >= 0.0, self.rows, np.nan).astype(float)
+            self.latency = fit(rows[:, 0], rows[:, 2], rows[:, 3], rows[:, 4:])
+            self.ttft = fit(rows[:, 1], rows[:, 2], np.full(len(rows), np.nan), rows[:, 4:])
+            further = rows[:, 3] - 1.0
+            known = (rows[:, 0] > rows[:, 1]) & (further >= _LEAST_STREAMED - 1.0)
+            if known.sum() >= _LEAST_KNOWN * _WARM_UP:
+                usual = float(np.median(np.log((rows[known, 0] - rows[known, 1]) / further[known])))
+                self.per_token = usual, usual
+            self.rows = None
 
 
 class LatencyShift(Detector):
     """Two-sided CUSUM of normal scores of latency at equal tokens, model and load."""
 
     metadata: ClassVar[Metadata] = Metadata(
-        version=1,
+        version=2,
         title="Latency step at equal load",
         scope=DEPLOYMENT,
         severity=Severity.HIGH,
@@ -79,9 +126,9 @@ class LatencyShift(Detector):
         known_gaps=(
             "Steps below 4 % are ignored by design.",
             "Load is what this deployment's own arrivals show; a shared accelerator may be busy with others.",
-            "Where load visibly slows calls, steps that load could explain (10 to 20 %) are found late or not at all.",
+            "Where load visibly slows calls, steps of less than some 15 % are found late or not at all.",
             "A step that begins with unusual load may be found only when that has passed, or after one or two days.",
-            "Calls that arrive more than two hours out of order are taken to have come alone.",
+            "Calls in flight are counted among the last 384; those that arrive later are taken to have come alone.",
             "Cached input tokens and batch neighbors are not in an observation.",
             "At most 12 requested models per deployment; others are not judged.",
             "Calls with far more tokens than those of the baseline are not judged.",
@@ -96,6 +143,8 @@ class LatencyShift(Detector):
         ),
         references=(
             "Page, Continuous inspection schemes (1954)",
+            "Ayer et al., An empirical distribution function for sampling with incomplete information (1955)",
+            "Little, A proof for the queuing formula L = lambda W (1961)",
             "Siegmund, Sequential Analysis: Tests and Confidence Intervals (1985)",
             "Newey and West, A simple positive semi-definite covariance matrix (1987)",
         ),
@@ -112,28 +161,45 @@ class LatencyShift(Detector):
         self.count += 1
         if 0.0 <= observation.time_s <= MAX_TIME_S:
             self.now_s = observation.time_s
-        loads = self.arrivals.see(self.now_s)
-        latency_s, ttft_s = _seconds(observation.latency_s), _seconds(observation.ttft_s)
+        now_s, latency_s, ttft_s = self.now_s, _seconds(observation.latency_s), _seconds(observation.ttft_s)
+        in_flight = self.arrivals.see(now_s, latency_s or 0.0)
         if observation.failed or (latency_s is None and ttft_s is None):
             return None
-        self.pace.see(self.now_s)
+        self.pace.see(now_s)
         profile = self._profile((observation.model or "")[:128])
         if profile is None:
             return None
         inputs, outputs = _tokens(observation.input_tokens), _tokens(observation.output_tokens)
         if profile.rows is not None:
-            row = (latency_s, ttft_s, inputs, outputs, *loads)
-            profile.rows[profile.filled] = [_UNKNOWN if value is None else value for value in row]
-            profile.filled += 1
-            if profile.filled == _WARM_UP:
-                rows = np.where(profile.rows >= 0.0, profile.rows, np.nan).astype(float)
-                profile.latency = fit(rows[:, 0], rows[:, 2], rows[:, 3], rows[:, 4:])
-                profile.ttft = fit(rows[:, 1], rows[:, 2], np.full(len(rows), np.nan), rows[:, 4:])
-                profile.rows = None
+            profile.learn((latency_s, ttft_s, inputs, outputs, self.arrivals.rate(now_s), in_flight))
             return None
-        found = self._judge(profile.latency, "latency", latency_s, (inputs, outputs, loads), observation.model)
-        first = self._judge(profile.ttft, "time to first token", ttft_s, (inputs, None, loads), observation.model)
-        return found or first
+        if latency_s is not None and ttft_s is not None and outputs is not None:
+            profile.stream(latency_s, ttft_s, outputs)
+        found = first = None
+        if latency_s is not None and profile.latency is not None:
+            found = self._judge(profile.latency, "latency", latency_s, (inputs, outputs, in_flight), observation)
+        if ttft_s is not None and profile.ttft is not None:
+            first = self._judge(profile.ttft, "time to first token", ttft_s, (inputs, None, in_flight), observation)
+        found = found or first
+        if found is None:
+            return None
+        return msgspec.structs.replace(found, evidence=found.evidence + profile.moves())
+
+    @property
+    def reading(self) -> tuple[float, float] | None:
+        """The walk that is nearest to its limit."""
+        near = [
+            (walk.level, max(self._limit(slack), baseline.least_limit))
+            for profile in self.profiles.values()
+            for baseline in (profile.latency, profile.ttft)
+            if baseline is not None
+            for walk, slack in (
+                (baseline.up, baseline.slack_up),
+                (baseline.down, baseline.slack_down),
+                (baseline.crowded, baseline.slack_up),
+            )
+        ]
+        return max(near, key=lambda each: each[0] - each[1], default=None)
 
     def _profile(self, model: str) -> Profile | None:
         """The profile of a requested model, or `None` while there is no room for one more."""
@@ -149,33 +215,33 @@ class LatencyShift(Detector):
                 if self.count - seats[idle].last_seen < patience:
                     return None
                 del self.profiles[idle]
-        profile = Profile(rows=np.zeros((_WARM_UP, 7), dtype=np.float32), last_seen=self.count)
+        profile = Profile(rows=np.zeros((_WARM_UP, 6), dtype=np.float32), last_seen=self.count)
         self.profiles[model] = profile
         return profile
 
     def _judge(
         self,
-        baseline: Baseline | None,
+        baseline: Baseline,
         metric: str,
-        observed_s: float | None,
-        conditions: tuple[float | None, float | None, Loads],
-        model: str | None,
+        observed_s: float,
+        conditions: tuple[float | None, float | None, float],
+        observation: Observation,
     ) -> Detection | None:
         """Walk one metric on; a detection where a walk passes its limit."""
-        if baseline is None or observed_s is None:
-            return None
-        inputs, outputs, loads = conditions
+        inputs, outputs, in_flight = conditions
         idle_s = baseline.idle_s(inputs, outputs)
         if idle_s is None:
             return None
-        if not baseline.walk(idle_s, observed_s, loads, self.now_s):
+        now_s = self.now_s
+        load = in_flight if baseline.signal else self.arrivals.rate(now_s)
+        if not baseline.walk(idle_s, observed_s, load, now_s):
             return None
         found = None
         for walk in (baseline.up, baseline.down, baseline.crowded):
             slower = walk is not baseline.down
             limit = max(self._limit(baseline.slack_up if slower else baseline.slack_down), baseline.least_limit)
             if walk.level >= limit:
-                found = found or _detection(metric, model, walk, limit, slower=slower)
+                found = found or _detection(metric, observation.model, walk, limit, slower=slower)
                 walk.level = 0.0
         return found
 
@@ -196,7 +262,7 @@ def _tokens(value: int | None) -> float | None:
 def _detection(metric: str, model: str | None, walk: Walk, limit: float, *, slower: bool) -> Detection | None:
     """What a walk past its limit means; nothing when the median call since onset does not show the step."""
     step = sorted(walk.recent)[len(walk.recent) // 2]
-    if (step if slower else -step) < 0.5 * DEAD_ZONE:
+    if (step if slower else -step) < DEAD_ZONE:
         return None
     expected_s = walk.expected_s / walk.seen
     change_s = expected_s * math.expm1(step)

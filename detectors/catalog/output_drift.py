@@ -7,6 +7,7 @@ shift of the mean style, at equal prompt length, by `mean_shift`.
 from __future__ import annotations
 
 import math
+import struct
 import zlib
 from collections import Counter
 from datetime import UTC, datetime
@@ -18,11 +19,12 @@ import numpy as np
 from detectors.alarms import Pace, average_run_length, e_limit
 from detectors.base import DEPLOYMENT, Detector, Metadata
 from detectors.features import STYLE
+from detectors.layouts import LAYOUT
 from detectors.mean_shift import BLOCK, Array, MeanShift, Shift, freeze
 from detectors.types import MAX_TIME_S, Detection, Evidence, Observation, Severity
 
 BASELINE = 300
-"""Outputs of a model that make its baseline, a multiple of `BLOCK`: enough for 16 means and their covariance."""
+"""Outputs of a model that make its baseline, a multiple of `BLOCK`: enough for 20 means and their covariance."""
 
 MAX_MODELS = 4
 """Baselines held per deployment: a caller that invents model names must not fill the memory."""
@@ -44,12 +46,17 @@ CROWD_LEAK = 16
 """Of a principal's outputs beyond its places one in so many is judged: one principal may be all that is left."""
 
 _STYLES = len(STYLE)
+_NO_LAYOUT = (0.0,) * len(LAYOUT)
+_WIDTH = _STYLES + len(LAYOUT)
 _NAME_CHARS = 128
 _MAX_VALUE = 40.0  # the widest domain in STYLE
 _MAX_PROMPT_CHARS = 10**9
 _UNKNOWN = -1.0  # no logarithm of a count; NaN would be no finite state
 _NOBODY = -1  # no CRC
 _PACKED = "<f2"
+_BLOCK_VALUES = BLOCK * (_WIDTH + 1)
+_LEAST_LIMIT = math.log(MIN_RUN)
+_NUMBERS = {blocks: struct.Struct(f"{blocks * _BLOCK_VALUES}d") for blocks in (1, 2)}
 
 _LARGE_SHIFT = 0.75
 """Length of the shift in whitened standard deviations from which a finding is high."""
@@ -73,22 +80,29 @@ _UNITS = (
     ("list items", "share of lines"),
     ("code fences", "per output, typical"),
     ("lines starting with a capital", "share of lines"),
+    ("paragraph breaks", "per output, typical"),
+    ("bold", "share of bytes"),
+    ("parentheses", "share of bytes"),
+    ("length of the first line", "bytes, typical"),
 )
-_LOGARITHMS = frozenset({"log_chars", "log_words", "code_fences"})
+_NAMES = (*STYLE, *LAYOUT)
+_LOGARITHMS = frozenset({"log_chars", "log_words", "code_fences", "paragraphs", "first_line"})
 
 
 class Watch(msgspec.Struct, kw_only=True):
     """One requested model: its baseline, in the making or frozen, and the evidence against it.
 
-    `rows` are raw styles plus ln prompt characters (`_UNKNOWN`: not told) of a block that began at
-    `block_s`; `warming` holds those of the baseline until it is whole, as half floats. `crowd` are hashed
-    principals of the last judged outputs, of which one may hold `places`; while warming, those of the
-    baseline. `passed_over` counts outputs beyond that.
+    `values` are raw styles and layouts plus ln prompt characters (where not told, `typical` ones) of up to `due`
+    outputs, whose blocks began at `starts_s`; `warming` holds those of the baseline until it is whole, as half
+    floats. `crowd` are hashed principals of the last judged outputs, of which one may hold `places`, where that is
+    fewer than all; while warming, those of the baseline. `passed_over` counts outputs beyond that.
     """
 
     last_s: float = 0.0
-    rows: list[tuple[float, ...]] = []
-    block_s: float = 0.0
+    values: list[float] = []
+    starts_s: list[float] = []
+    due: int = 2 * _BLOCK_VALUES
+    typical: float = _UNKNOWN
     warming: bytes = b""
     crowd: list[int] = []
     places: int = CROWD
@@ -97,10 +111,10 @@ class Watch(msgspec.Struct, kw_only=True):
 
 
 class OutputDrift(Detector, kw_only=True):
-    """See the module. Up to 4 models of 6 KB each (12 KB while warming)."""
+    """See the module. Up to 4 models of 9 KB each (13 KB while warming)."""
 
     metadata: ClassVar[Metadata] = Metadata(
-        version=1,
+        version=2,
         title="Outputs no longer look like this model's",
         scope=DEPLOYMENT,
         severity=Severity.HIGH,
@@ -148,22 +162,34 @@ class OutputDrift(Detector, kw_only=True):
     watches: dict[str, Watch] = msgspec.field(default_factory=dict)
 
     def update(self, observation: Observation) -> Detection | None:
-        """Learn one output; evidence is weighed when it completes a block."""
+        """Learn one output; evidence is weighed when it completes a block, or a second one where all is calm."""
         style = observation.style
-        if style is None or observation.failed or len(style) != _STYLES:
+        if style is None or observation.failed or observation.canary:
             return None
-        if not math.isfinite(sum(style) + observation.time_s):
+        layout, time_s = observation.layout or _NO_LAYOUT, observation.time_s
+        if len(style) + len(layout) != _WIDTH or not math.isfinite(sum(style) + sum(layout) + time_s):
             return None
-        self.pace.see(observation.time_s)
+        self.pace.see(time_s)
         watch = self._watch((observation.model or "")[:_NAME_CHARS], self.pace.last_s or 0.0)
-        if watch is None or not _gather(watch, style, observation) or watch.test is None:
+        if watch is None or not _gather(watch, style, layout, observation):
             return None
-        score = watch.test.update(_emptied(watch), watch.block_s)
+        if watch.test is None:
+            _learn(watch)
+            return None
+        return self._judge(watch, watch.test, observation)
+
+    def _judge(self, watch: Watch, test: MeanShift, observation: Observation) -> Detection | None:
+        score = test.update(_emptied(watch), watch.starts_s)
+        watch.starts_s = []
+        watch.due = test.wanted * _BLOCK_VALUES
+        if score < _LEAST_LIMIT:
+            return None
         threshold = e_limit(max(average_run_length(self.share, self.pace.per_day), MIN_RUN))
         if score < threshold:
             return None
-        shift = watch.test.shift()
-        watch.test.restart()
+        shift = test.shift()
+        test.restart()
+        watch.due = test.wanted * _BLOCK_VALUES
         facts = _facts(shift)
         return Detection(
             summary=_summary(observation.model or observation.deployment, shift, facts[0]),
@@ -192,12 +218,26 @@ class OutputDrift(Detector, kw_only=True):
         return watch
 
 
-def _gather(watch: Watch, style: tuple[float, ...], observation: Observation) -> bool:
-    """Add an output to the baseline or to the block; true where a block is complete."""
+def _gather(watch: Watch, style: tuple[float, ...], layout: tuple[float, ...], observation: Observation) -> bool:
+    """Add an output to the baseline or to the block; true where as many are there as are due."""
+    if watch.places < CROWD or watch.test is None:
+        principal = observation.principal
+        if not _admits(watch, _NOBODY if principal is None else zlib.crc32(principal.encode("utf-8", "replace"))):
+            return False
+    values = watch.values
+    if len(values) % _BLOCK_VALUES == 0:
+        watch.starts_s.append(observation.time_s)
+    values += style
+    values += layout
+    prompt_chars = observation.prompt_chars
+    known = prompt_chars is not None and 0 <= prompt_chars <= _MAX_PROMPT_CHARS
+    values.append(math.log1p(prompt_chars or 0) if known else watch.typical)
+    return len(values) >= watch.due
+
+
+def _admits(watch: Watch, principal: int) -> bool:
+    """Whether a principal has a place left; takes it."""
     crowd = watch.crowd
-    principal = (
-        _NOBODY if observation.principal is None else zlib.crc32(observation.principal.encode("utf-8", "replace"))
-    )
     if watch.test is not None:
         if principal != _NOBODY and crowd.count(principal) >= watch.places:
             watch.passed_over += 1
@@ -206,34 +246,32 @@ def _gather(watch: Watch, style: tuple[float, ...], observation: Observation) ->
         if len(crowd) >= CROWD:
             del crowd[0]
     crowd.append(principal)
-    if not watch.rows:
-        watch.block_s = observation.time_s
-    prompt_chars = observation.prompt_chars
-    known = prompt_chars is not None and 0 <= prompt_chars <= _MAX_PROMPT_CHARS
-    watch.rows.append((*style, math.log1p(prompt_chars or 0) if known else _UNKNOWN))
-    if len(watch.rows) < BLOCK:
-        return False
-    if watch.test is not None:
-        return True
-    watch.warming += _emptied(watch).astype(_PACKED).tobytes()
-    if len(crowd) >= BASELINE:
-        table = np.frombuffer(watch.warming, dtype=_PACKED).reshape(BASELINE, _STYLES + 1)
-        watch.test = MeanShift(reference=freeze(table.astype(float)))
-        busiest = max(Counter(crowd).values()) / BASELINE
-        watch.places = min(max(CROWD_MIN, math.ceil(2.0 * busiest * CROWD)), CROWD)
-        watch.warming = b""
-        watch.crowd = []
-    return False
+    return True
+
+
+def _learn(watch: Watch) -> None:
+    """Add blocks to the baseline; freeze it when it is whole."""
+    rows = _emptied(watch)
+    table = np.clip(rows, 0.0, _MAX_VALUE)
+    table[rows[:, _WIDTH] == _UNKNOWN, _WIDTH] = math.nan
+    watch.warming += table.astype(_PACKED).tobytes()
+    watch.starts_s = []
+    if len(watch.crowd) < BASELINE:
+        return
+    table = np.frombuffer(watch.warming, dtype=_PACKED).reshape(BASELINE, _WIDTH + 1)
+    watch.test = MeanShift(reference=freeze(table.astype(float), 0.0, _MAX_VALUE, watch.crowd))
+    watch.typical = watch.test.reference.typical
+    busiest = max(Counter(watch.crowd).values()) / BASELINE
+    watch.places = min(max(CROWD_MIN, math.ceil(2.0 * busiest * CROWD)), CROWD)
+    watch.warming = b""
+    watch.crowd = []
 
 
 def _emptied(watch: Watch) -> Array:
-    """The block's rows, (BLOCK, 17) within the widest domain of `STYLE`; an unknown prompt is NaN."""
-    table: Array = np.array(watch.rows)
-    watch.rows = []
-    np.minimum(table, _MAX_VALUE, out=table)
-    prompts = table[:, _STYLES]
-    prompts[prompts == _UNKNOWN] = math.nan
-    return np.maximum(table, 0.0, out=table)
+    """The values of the blocks that are complete, (rows, 21)."""
+    packed = _NUMBERS[len(watch.values) // _BLOCK_VALUES].pack(*watch.values)
+    watch.values = []
+    return np.frombuffer(packed).reshape(-1, _WIDTH + 1)
 
 
 def _summary(name: str, shift: Shift, first: Evidence) -> str:
@@ -257,7 +295,7 @@ def _facts(shift: Shift) -> tuple[Evidence, ...]:
 def _fact(index: int, shift: Shift) -> Evidence:
     name, unit = _UNITS[index]
     values = [max(float(row[index]), 0.0) for row in (shift.observed, shift.expected)]
-    if STYLE[index] in _LOGARITHMS:
+    if _NAMES[index] in _LOGARITHMS:
         values = [math.expm1(value) for value in values]
     seen, usual = (float(f"{value:.3g}") for value in values)
     deviation = float(shift.deviations[index])

@@ -8,6 +8,7 @@ once, and values already seen may take turns.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import ClassVar
 
 import msgspec
@@ -36,7 +37,8 @@ _MODEL_PATIENCE = 10_000
 _MAX_CHARS = 96
 
 _SERVED = "served_model"
-_NAMES = (_SERVED, *Components.__struct_fields__)
+_DIGESTS = Components.__struct_fields__
+_NO_NEWS: tuple[tuple[str, str, str, int], ...] = ()
 _HIGH = frozenset((_SERVED, "weights", "adapter", "guardrail"))
 
 
@@ -74,7 +76,7 @@ class ServedModelChange(Detector):
         sees="A served model name or a component digest never seen before for the same requested model.",
         requires=(),
         any_of=("served_model", "components"),
-        warm_up=_WARM_UP,
+        warm_up=_WARM_UP_QUIET,
         score_unit="new values",
         atlas=("AML.T0010.003", "AML.T0109", "AML.T0074", "AML.T0018"),
         owasp=("LLM03:2025", "LLM04:2025"),
@@ -120,16 +122,19 @@ class ServedModelChange(Detector):
         if observation.served_model is None and components is None:
             return None
         self.count += 1
-        if 0.0 <= observation.time_s <= MAX_TIME_S:
-            self.now_s = observation.time_s
-        route = self._route(_clean(observation.model or ""))
+        time_s = observation.time_s
+        if 0.0 <= time_s <= MAX_TIME_S:
+            self.now_s = time_s
+        asked = observation.model or ""
+        # What is known is clean: only what is not has to be made so.
+        route = self._route(asked if asked in self.routes else _clean(asked))
         if route is None:
             return None
-        changes = []
+        changes: list[tuple[str, str, str, int]] = []
         if observation.served_model is not None:
             changes += self._compare(route, _SERVED, observation.served_model)
-        if components is not None:
-            for name, value in zip(Components.__struct_fields__, components, strict=False):
+        if components is not None and components.count(None) < len(components):
+            for name, value in zip(_DIGESTS, components, strict=False):
                 if value is not None:
                     changes += self._compare(route, name, value)
         return self._detection(observation.model, changes) if changes else None
@@ -147,20 +152,22 @@ class ServedModelChange(Detector):
         route.last_seen = self.count
         return route
 
-    def _compare(self, route: Route, name: str, raw: str) -> list[tuple[str, str, str, int]]:
+    def _compare(self, route: Route, name: str, raw: str) -> Sequence[tuple[str, str, str, int]]:
         """Learn one value: a list of one (component, new, old, sights of the component before) where it is news."""
         seen = route.components.get(name)
         if seen is None:
             seen = route.components[name] = Seen(since_s=self.now_s)
-        seen.count += 1
+        seen.count = count = seen.count + 1
         if not seen.learned:
-            slow = seen.count > _WARM_UP_QUIET and self.now_s - seen.since_s >= _WARM_UP_S
-            seen.learned = seen.count > _WARM_UP or slow
-        value = raw if raw in seen.values else _clean(raw)
-        if value in seen.values:
-            seen.values[value] = seen.count
-            seen.current = value
-            return []
+            slow = count > _WARM_UP_QUIET and self.now_s - seen.since_s >= _WARM_UP_S
+            seen.learned = count > _WARM_UP or slow
+        values = seen.values
+        value = raw if raw in values else _clean(raw)
+        if value in values:
+            values[value] = count
+            if seen.current != value:
+                seen.current = value
+            return _NO_NEWS
         news = []
         if not seen.learned:
             seen.volatile = len(seen.values) + 1 >= _VOLATILE

@@ -99,6 +99,12 @@ class SourceThinned(Detector):
         hour = int(observation.time_s // _HOUR_S)
         if self.first_hour is None:
             self.first_hour = self.hour = hour
+        if hour == self.hour:
+            # Almost every call.
+            if self.strays:
+                self.strays = 0
+            self.calls[hour % _RING_H] += 1
+            return None
         if not self.hour - _RING_H < hour <= self.hour + _AHEAD_H:
             self.strays += 1
             if self.strays < _CONFIRMED:

@@ -8,23 +8,31 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-import random
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 
 from detectors import frameworks
-from detectors.alarms import Budget
+from detectors.alarms import DAY_S, Budget
+from detectors.bank import discover
 from detectors.base import DEPLOYMENT, PRINCIPAL, Detector, dump, load
 from detectors.features import STYLE
 from detectors.types import Components, Detection, Observation
+from tests.detectors.extremes import START_S, hostile
+from tests.detectors.soundness import assert_finite, assert_well_formed, state_of, visible
 
-SHARE = {DEPLOYMENT: Budget().share(DEPLOYMENT, 6), PRINCIPAL: Budget().share(PRINCIPAL, 6)}
+SHARE = {scope: Budget().share(scope, len(discover())) for scope in (DEPLOYMENT, PRINCIPAL)}
 STATE_LIMIT_BYTES = {DEPLOYMENT: 64 * 1024, PRINCIPAL: 4 * 1024}
-START_S = 1_763_000_000.0
+LARGER_STATE_BYTES = {"backdoor_trigger": 256 * 1024}
+"""By detector id, with the reason: `backdoor_trigger` meets a word of every two-hundredth call among all the words and
+prompts of some thousand calls."""
+
+QUIET_GAP_S = 20.0
+GENEROUS_ARL = 2_000.0
+"""Observations per false alarm where it is counted whether a detector keeps its budget: with the shipped one, none
+would be expected in all the traffic a test can afford."""
 
 Check = Callable[[type[Detector]], None]
 
@@ -41,7 +49,7 @@ def quiet(count: int, seed: int) -> tuple[Observation, ...]:
 
 def _quiet(count: int, seed: int) -> Iterator[Observation]:
     draw = np.random.default_rng(seed)
-    times = START_S + np.cumsum(draw.exponential(20.0, count))
+    times = START_S + np.cumsum(draw.exponential(QUIET_GAP_S, count))
     inputs = np.clip(draw.lognormal(6.0, 0.7, count), 1, 8_000).astype(int)
     outputs = np.clip(draw.lognormal(4.8, 0.8, count), 1, 4_000).astype(int)
     ttft = (0.15 + 0.0002 * inputs) * draw.lognormal(0.0, 0.2, count)
@@ -52,6 +60,17 @@ def _quiet(count: int, seed: int) -> Iterator[Observation]:
     stock = draw.integers(0, 2**63, (2, 3_000))
     templates = draw.integers(0, 2**63, 60)
     prompts = np.minimum(3_000 * draw.random(count) ** 3, 2_999).astype(int)
+    layouts = np.abs(
+        np.random.default_rng(seed + 2_000).normal((1.5, 0.002, 0.002, 4.5), (0.5, 0.001, 0.001, 0.5), (count, 4))
+    )
+    sketched = np.random.default_rng(seed + 1_000).bytes(64 * count)
+    spots = np.clip(np.random.default_rng(seed + 2_000).normal(0.0, 30.0, (3_000, 13)), -124, 124).astype(np.int8)
+    places = [spot.tobytes() for spot in spots]
+    vocabulary = _vocabulary(seed)
+    inputs_of_model = np.random.default_rng(seed + 3_000).standard_normal((count, 6))
+    labels = np.random.default_rng(seed + 4_000).choice(["cat", "dog", "cow"], count, p=[0.6, 0.3, 0.1]).tolist()
+    scores = np.random.default_rng(seed + 5_000).beta(8.0, 2.0, count).tolist()
+    openings = np.minimum(400 * draw.random(count) ** 4, 399).astype(int).tolist()
     for index in range(count):
         wrong = bool(failed[index])
         yield Observation(
@@ -81,49 +100,32 @@ def _quiet(count: int, seed: int) -> Iterator[Observation]:
             temperature=0.7,
             n=1,
             cost_usd=float(inputs[index] + 3 * outputs[index]) * 1e-6,
+            prediction=labels[index],
+            score=scores[index],
+            features=(*inputs_of_model[index].tolist(), 2**60 + index % 3, None if index % 40 == 0 else 1.0),
+            features_schema=1,
+            layout=None if wrong else tuple(layouts[index].tolist()),
+            output_sketch=None if wrong else sketched[64 * index : 64 * (index + 1)],
+            region="region",
+            prompt_attack=False,
+            prompt_tokens=vocabulary[prompts[index]],
+            output_opening=None if wrong else openings[index],
+            hosts=None if wrong else _HOSTS[index % 2],
+            leaks=None if wrong else ("email",) if refused[index] else (),
+            prompt_head=int(stock[0, prompts[index]]) % 1_009,
+            prompt_tail=int(stock[1, prompts[index]]) % 1_013,
+            prompt_place=places[prompts[index]],
         )
 
 
-_TIMES = (0.0, -1.0, 4e9, START_S, START_S - 1e6, math.nan, math.inf, -math.inf, 1e308, START_S + 1.0)
-_FLOATS = (math.nan, math.inf, -math.inf, 1e308, -1.0, 5e-324, 0.0, 1.0)
-_COUNTS = (2**63 - 1, -1, 0, 1, -(2**63), 7)
-_TEXTS = (
-    "",
-    "a",
-    "\x00\n\u202e" * 40,
-    "\ud83d\ude00".encode("utf-16", "surrogatepass").decode("utf-16"),
-    "x" * 100_000,
-)
+_HOSTS = ((), ("connection:db.example.com", "tool:api.example.com", "answer:docs.example.com"))
 
 
-@functools.lru_cache(maxsize=8)
-def hostile(count: int, seed: int) -> tuple[Observation, ...]:
-    """`count` calls whose every field is an extreme of its type, or unknown; times are absurd and run backwards."""
-    draw = random.Random(seed)
-    kinds = {field.name: str(field.type) for field in msgspec.structs.fields(Observation)[3:]}
-    return tuple(
-        Observation(
-            event_id=str(index),
-            time_s=draw.choice(_TIMES),
-            deployment="chat",
-            **{name: _extreme(name, kind, index, draw) for name, kind in kinds.items()},
-        )
-        for index in range(count)
-    )
-
-
-def _extreme(name: str, kind: str, index: int, draw: random.Random) -> Any:
-    pick = draw.randrange(1_000)
-    if pick < 200:
-        return None
-    if name == "style":
-        return tuple(draw.choices((0.0, 40.0, 17.0, 1.0), k=len(STYLE)))
-    if name == "components":
-        return tuple(f"{index}-{pick}" if pick % 2 else None for _ in Components.__struct_fields__)
-    for part, values in (("bool", (True, False)), ("int", _COUNTS), ("float", _FLOATS)):
-        if part in kind:
-            return draw.choice(values)
-    return draw.choice(_TEXTS) if pick % 2 else f"{name}-{index}"
+def _vocabulary(seed: int) -> list[bytes]:
+    """The tokens of each of the 3,000 prompts: 24 of 20,000 words, of which few are frequent."""
+    draw = np.random.default_rng(seed + 2_000)
+    words = draw.integers(0, 2**32, 20_000, dtype=np.uint32)
+    return [words[(20_000 * draw.random(24) ** 4).astype(int)].tobytes() for _ in range(3_000)]
 
 
 def crowd(count: int, seed: int) -> Iterator[Observation]:
@@ -132,7 +134,7 @@ def crowd(count: int, seed: int) -> Iterator[Observation]:
         fresh = f"{index}-{'name' * 10}"
         yield msgspec.structs.replace(
             observation,
-            time_s=START_S + 20.0 * index,
+            time_s=START_S + QUIET_GAP_S * index,
             principal=fresh,
             model=fresh if index % 3 else "model-a",
             served_model=fresh,
@@ -143,7 +145,18 @@ def crowd(count: int, seed: int) -> Iterator[Observation]:
             finish_reason=fresh,
             error_type=fresh,
             prediction=fresh,
+            region=fresh,
+            prompt_tokens=index.to_bytes(4, "little") * 2 + observation.prompt_tokens,
+            output_opening=index,
+            hosts=(f"connection:{fresh}", f"tool:{fresh}", f"answer:{fresh}"),
+            leaks=(fresh,),
         )
+
+
+@functools.lru_cache(maxsize=1)
+def siege() -> tuple[Observation, ...]:
+    """100,000 observations: names that are all new, then extremes, then quiet; made once for all detectors."""
+    return (*crowd(75_000, 4), *hostile(5_000, 5), *quiet(20_000, 15))
 
 
 def feed(detector: Detector, observations: Iterable[Observation]) -> list[Detection]:
@@ -170,16 +183,15 @@ def keeps_a_finite_state_on_hostile_numbers(kind: type[Detector]) -> None:
     for detection in feed(detector, hostile(3_000, 2)):
         assert_well_formed(detection)
     feed(detector, quiet(700, 3))
-    assert_finite(msgspec.to_builtins(detector, enc_hook=_visible), kind.__name__)
+    assert_finite(msgspec.to_builtins(detector, enc_hook=visible), kind.__name__)
 
 
 def stays_bounded_over_100_000_observations(kind: type[Detector]) -> None:
     detector = new(kind)
-    limit = STATE_LIMIT_BYTES[kind.metadata.scope]
-    streams = (crowd(75_000, 4), hostile(5_000, 5), quiet(20_000, 15))
-    for index, observation in enumerate(observation for stream in streams for observation in stream):
+    limit = LARGER_STATE_BYTES.get(kind.__module__.rpartition(".")[2], STATE_LIMIT_BYTES[kind.metadata.scope])
+    for index, observation in enumerate(siege()):
         detector.update(observation)
-        if index % 2_500 == 0:
+        if index % 5_000 == 0:
             size = len(dump(detector))
             assert size <= limit, f"{size} bytes of state after {index + 1} observations, limit {limit}"
     assert len(dump(detector)) <= limit
@@ -188,8 +200,8 @@ def stays_bounded_over_100_000_observations(kind: type[Detector]) -> None:
 def does_not_flood_when_every_name_is_new(kind: type[Detector]) -> None:
     detector = new(kind)
     feed(detector, quiet(1_000, 7))
-    found = len(feed(detector, crowd(20_000, 8)))
-    assert found <= 4_000, f"{found} detections in 20,000 observations"
+    found = len(feed(detector, siege()[:10_000]))
+    assert found <= 2_000, f"{found} detections in 10,000 observations"
 
 
 def continues_identically_after_dump_and_load(kind: type[Detector]) -> None:
@@ -200,19 +212,39 @@ def continues_identically_after_dump_and_load(kind: type[Detector]) -> None:
         assert type(restored) is kind
         for observation in [*quiet(600, 12), *hostile(200, 13), *changed(400)]:
             assert restored.update(observation) == original.update(observation)
-        assert _state(restored) == _state(original), "states differ after the same observations"
+        assert state_of(restored) == state_of(original), "states differ after the same observations"
 
 
 def is_deterministic(kind: type[Detector]) -> None:
     first, second = new(kind), new(kind)
     observations = [*quiet(1_200, 14), *changed(400)]
     assert feed(first, observations) == feed(second, observations)
-    assert _state(first) == _state(second)
+    assert state_of(first) == state_of(second)
 
 
 def is_silent_on_20_000_quiet_observations(kind: type[Detector]) -> None:
     found = feed(new(kind), quiet(20_000, 15))
     assert not found, f"{len(found)} detections, first: {found[0].summary}"
+
+
+def keeps_a_generous_budget_on_20_000_quiet_observations(kind: type[Detector]) -> None:
+    quiet_calls = quiet(20_000, 15)
+    expected = len(quiet_calls) / GENEROUS_ARL
+    found = feed(kind(share=DAY_S / QUIET_GAP_S / GENEROUS_ARL), quiet_calls)
+    most = expected + 4.0 * math.sqrt(expected)
+    assert len(found) <= most, f"{len(found)} detections, {expected:.0f} were allowed, first: {found[0].summary}"
+
+
+def says_nothing_while_it_warms_up_and_is_ready_at_last(kind: type[Detector]) -> None:
+    detector = new(kind)
+    assert detector.lacks == kind.metadata.warm_up, "a new one lacks its whole warm-up"
+    # It changes early, so that one that is ready before it says so has something to say.
+    for observation in [*quiet(kind.metadata.warm_up // 2, 18), *changed(1_500), *quiet(5_000, 19)]:
+        detector.hear(observation)
+        lacking = detector.lacks
+        detection = detector.update(observation)
+        assert detection is None or not lacking, f"it lacks {lacking} observations and says: {detection}"
+    assert detector.lacks == 0, f"it still lacks {detector.lacks} after {detector.heard} usable observations"
 
 
 def says_only_well_formed_things(kind: type[Detector]) -> None:
@@ -271,49 +303,14 @@ def changed(count: int) -> Iterator[Observation]:
             finish_reason="content_filter" if index % 5 == 0 else "length",
             style=observation.style and tuple(value * 0.5 for value in observation.style),
             prompt_template=7,
+            prediction="yak",
+            score=0.1,
+            features=observation.features and tuple(each and each * 3 for each in observation.features),
             temperature=0.0,
             logprobs=True,
             top_logprobs=20,
             logit_bias=300,
         )
-
-
-def assert_well_formed(detection: Detection) -> None:
-    """A detection that a responder can use and a store can keep."""
-    assert detection.summary.strip() and detection.summary.isprintable(), "summary is empty or not one printable line"
-    assert len(detection.summary) <= 500, "summary is longer than a responder reads"
-    for name in ("score", "threshold", "onset_s"):
-        assert math.isfinite(getattr(detection, name)), f"{name} is not finite"
-    assert detection.score >= detection.threshold, f"score {detection.score} is below {detection.threshold}"
-    assert 1 <= len(detection.evidence) <= 8, "evidence must have 1 to 8 rows"
-    for row in detection.evidence:
-        for value in (row.observed, row.expected):
-            assert not isinstance(value, float) or math.isfinite(value), f"evidence {row.name!r} is not finite"
-
-
-def assert_finite(value: Any, path: str) -> None:
-    """No NaN and no infinity anywhere in a state; large integers are fine."""
-    if isinstance(value, float):
-        assert math.isfinite(value), f"{path} is {value}"
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            assert_finite(inner, f"{path}.{key}")
-    elif isinstance(value, (list, tuple)):
-        for index, inner in enumerate(value):
-            assert_finite(inner, f"{path}[{index}]")
-
-
-def _visible(value: Any) -> Any:
-    """Arrays as lists, River objects as their attributes."""
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    public = (getattr(value, name) for name in dir(value) if not name.startswith("_"))
-    return [inner for inner in public if isinstance(inner, float)]
-
-
-def _state(detector: Detector) -> Any:
-    """A state to compare: River objects by their attributes, since their pickles may differ in memo order."""
-    return repr(msgspec.to_builtins(detector, enc_hook=_visible))
 
 
 CHECKS: tuple[Check, ...] = (
@@ -324,6 +321,8 @@ CHECKS: tuple[Check, ...] = (
     continues_identically_after_dump_and_load,
     is_deterministic,
     is_silent_on_20_000_quiet_observations,
+    keeps_a_generous_budget_on_20_000_quiet_observations,
+    says_nothing_while_it_warms_up_and_is_ready_at_last,
     says_only_well_formed_things,
     has_complete_metadata,
     cites_only_ids_of_the_pinned_frameworks,

@@ -3,7 +3,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -22,6 +21,8 @@ from detectors.alarms import (
     e_limit,
     student_limit,
 )
+from detectors.bank import Bank, discover
+from detectors.base import DEPLOYMENT, PRINCIPAL
 
 PUBLISHED_CUSUM = [
     # Lucas and Crosier, Technometrics 24 (1982), table 1: two-sided 168, which is 336 for each side.
@@ -123,6 +124,23 @@ def test_what_is_shared_out_never_exceeds_the_budget(
     assert spent == pytest.approx(per_day)
 
 
+def test_the_shares_of_the_shipped_catalog_add_up_to_the_budget_exactly() -> None:
+    budget = Budget()
+    planned = {DEPLOYMENT: budget.deployments, PRINCIPAL: budget.principals}
+    banks = [Bank(scope, budget) for scope in planned]
+    spent = sum(bank.share * len(bank.kinds) * planned[bank.scope] for bank in banks)
+    assert spent == pytest.approx(budget.per_day, rel=1e-12)
+    assert sum(len(bank.kinds) for bank in banks) == len(discover())
+
+
+def test_a_detector_run_alone_keeps_the_share_it_has_among_all() -> None:
+    catalog = discover()
+    name, kind = next(iter(catalog.items()))
+    scope = kind.metadata.scope
+    alone = Bank(scope, Budget(), {name: kind}, sharers=len(catalog))
+    assert alone.share == Bank(scope, Budget()).share < Bank(scope, Budget(), {name: kind}).share
+
+
 def test_a_budget_planned_for_nothing_is_shared_as_if_for_one() -> None:
     assert Budget(per_day=2.0, deployments=0, principals=0).share("principal", 0) == 2.0
 
@@ -167,7 +185,8 @@ def test_one_absurd_time_does_not_decide_a_pace(absurd_s: float, position: int) 
 def test_a_pace_is_finite_and_positive_whatever_the_clocks_say(times_s: list[float]) -> None:
     made = pace(times_s)
     assert 1.0 <= made.per_day <= DAY_S * 1_000.0
-    assert all(math.isfinite(value) for value in msgspec.structs.astuple(made) if value is not None)
+    values = (*made.clock, made.left_s, made.leap)
+    assert all(math.isfinite(value) for value in values if value is not None)
 
 
 def lied(lies_s: Callable[[int, float], float], share: float = 0.1) -> float:

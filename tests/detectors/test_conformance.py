@@ -123,6 +123,18 @@ class CriesWolf(Sound):
         )
 
 
+class IsNeverReady(Sound):
+    """Needs more calls than come."""
+
+    metadata: ClassVar[Metadata] = msgspec.structs.replace(METADATA, warm_up=20_000)
+
+
+class SpeaksTooEarly(CriesWolf):
+    """Has an opinion before its warm-up is over."""
+
+    metadata: ClassVar[Metadata] = msgspec.structs.replace(METADATA, warm_up=300)
+
+
 class SaysNothingUseful(Sound):
     """Has no runbook, needs a field that does not exist, cites a technique that does not exist."""
 
@@ -140,6 +152,9 @@ BROKEN = [
     (conformance.continues_identically_after_dump_and_load, ForgetsOnRestart),
     (conformance.is_deterministic, ReadsSomethingOutside),
     (conformance.is_silent_on_20_000_quiet_observations, CriesWolf),
+    (conformance.keeps_a_generous_budget_on_20_000_quiet_observations, CriesWolf),
+    (conformance.says_nothing_while_it_warms_up_and_is_ready_at_last, IsNeverReady),
+    (conformance.says_nothing_while_it_warms_up_and_is_ready_at_last, SpeaksTooEarly),
     (conformance.says_only_well_formed_things, CriesWolf),
     (conformance.has_complete_metadata, SaysNothingUseful),
     (conformance.cites_only_ids_of_the_pinned_frameworks, SaysNothingUseful),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import math
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -178,33 +179,45 @@ def test_lasting_load_that_may_explain_a_step_hides_it_for_a_busy_day_and_not_fo
             yield msgspec.structs.replace(one, time_s=START_S + first_s + gap_s * place)
 
     detector = LatencyShift(share=SHARE)
-    assert said(detector, paced(calls(1_000, seed=1), 0.0, 10.0)) == []
-    found = said(detector, paced(calls(50_000, seed=2, slower=1.3), 10_000.0, 2.5))
+    assert said(detector, paced(calls(1_000, seed=1, slower=4.0), 0.0, 100.0)) == []
+    found = said(detector, paced(calls(50_000, seed=2, slower=5.2), 100_000.0, 2.5))
     assert found
     assert 12.0 < found[0][0] * 2.5 / 3_600.0 < 48.0
     assert "under load unlike the baseline's" in found[0][1].summary
 
 
-def test_arrivals_are_counted_by_event_time_in_any_order() -> None:
+def test_load_is_counted_by_event_time_in_any_order() -> None:
     draw = np.random.default_rng(0)
-    times = (START_S + np.sort(draw.uniform(0.0, 600.0, 1_200))).tolist()
+    times = (START_S + np.sort(draw.uniform(0.0, 120.0, 240))).tolist()
     mixed = Arrivals()
     for place in draw.permutation(len(times)):
-        mixed.see(times[place])
+        mixed.see(times[place], 4.0)
     ordered = Arrivals()
     for time_s in times:
-        loads = ordered.see(time_s)
-    assert mixed.see(times[-1]) == pytest.approx(
-        [load + 1.0 / window_s for load, window_s in zip(loads, (3, 10, 30), strict=True)]
-    )
-    assert loads[2] == pytest.approx(2.0, rel=0.3)
+        in_flight, rate = ordered.see(time_s, 4.0), ordered.rate(time_s)
+    assert mixed.see(times[-1], 4.0) == in_flight + 1.0
+    assert mixed.rate(times[-1]) == pytest.approx(rate + 0.1)
+    assert rate == pytest.approx(2.0, rel=0.6)
+    assert in_flight == pytest.approx(8.0, rel=0.5)
 
 
-def test_made_up_times_do_not_grow_the_counts() -> None:
+def test_calls_that_are_still_in_flight_are_counted_though_many_short_ones_came_since() -> None:
+    arrivals = Arrivals()
+    for start_s in range(10):
+        arrivals.see(START_S + start_s, 500.0)
+    in_flight = [arrivals.see(START_S + 10.0 + 0.1 * place, 0.05) for place in range(1_000)]
+    assert in_flight[-1] == 11.0
+
+
+def test_made_up_times_do_not_grow_the_counts_and_do_not_stay_in_flight() -> None:
     arrivals = Arrivals()
     for minute in range(1_000):
-        arrivals.see(minute * 86_400.0)
+        arrivals.see(minute * 86_400.0, 10.0)
     assert len(arrivals.minutes) <= 128
+    assert len(arrivals.flights.starts) == len(arrivals.flights.ends) == len(arrivals.flights.calls) <= 384
+    for place in range(1_000):
+        in_flight = arrivals.see(START_S + place, 0.5)
+    assert in_flight == 1.0
 
 
 def test_a_step_is_found_during_a_busy_hour_like_those_of_the_baseline() -> None:
@@ -267,26 +280,23 @@ def test_made_up_models_neither_grow_the_state_nor_evict_a_frozen_baseline() -> 
 def test_costs_per_token_and_per_arrival_are_learned() -> None:
     draw = np.random.default_rng(0)
     inputs, outputs = draw.lognormal(6.0, 0.8, 500), draw.lognormal(4.8, 0.9, 500)
-    loads = np.repeat(draw.uniform(1.0, 20.0, (500, 1)), 3, axis=1)
+    loads = np.repeat(draw.uniform(1.0, 20.0, (500, 1)), 2, axis=1)
     seconds = (0.3 + 0.0004 * inputs + 0.02 * outputs) * (1.0 + 0.05 * loads[:, 1]) * draw.lognormal(0.0, 0.1, 500)
     seconds[::50] *= 30.0
     baseline = fit(seconds, inputs, outputs, loads)
     assert baseline is not None
-    assert baseline.per_load == pytest.approx(0.05, rel=0.4)
-    expected = [
-        baseline.load_factors((load, load, load))[2] * (baseline.idle_s(400.0, 120.0) or 0) for load in (2.0, 18.0)
-    ]
-    assert expected[0] == pytest.approx(2.86 * 1.1, rel=0.05)
-    assert expected[1] == pytest.approx(2.86 * 1.9, rel=0.05)
+    expected = [math.exp(baseline.slowness(load)[0]) * (baseline.idle_s(400.0, 120.0) or 0) for load in (2.0, 18.0)]
+    assert expected[0] == pytest.approx(2.86 * 1.1, rel=0.06)
+    assert expected[1] == pytest.approx(2.86 * 1.9, rel=0.06)
 
 
 def test_without_token_counts_there_is_still_a_baseline() -> None:
     draw = np.random.default_rng(0)
     unknown = np.full(500, np.nan)
-    baseline = fit(draw.lognormal(0.0, 0.1, 500), unknown, unknown, np.ones((500, 3)))
+    baseline = fit(draw.lognormal(0.0, 0.1, 500), unknown, unknown, np.ones((500, 2)))
     assert baseline is not None
     assert baseline.idle_s(None, None) == pytest.approx(1.0, rel=0.05)
-    assert fit(unknown, unknown, unknown, np.ones((500, 3))) is None
+    assert fit(unknown, unknown, unknown, np.ones((500, 2))) is None
 
 
 def _provider_calls(shared_data: Path, provider: str, model: str) -> np.ndarray:
@@ -326,3 +336,17 @@ def test_on_a_real_providers_times_only_the_planted_step_fires(shared_data: Path
     assert found
     assert 10_000 <= found[0][0] < 10_300
     assert said(LatencyShift(share=SHARE), _replayed(shared_data, provider, model, 1.0)) == []
+
+
+def test_it_says_whether_the_first_or_the_further_tokens_moved() -> None:
+    slower_stream = (
+        msgspec.structs.replace(
+            each, latency_s=(each.ttft_s or 0.0) + 1.3 * ((each.latency_s or 0.0) - (each.ttft_s or 0.0))
+        )
+        for each in calls(300, seed=50, first=1_000)
+    )
+    found = said(watched(), slower_stream)
+    assert found
+    moved = {row.name: float(row.observed) for row in found[0][1].evidence if "moved by" in row.name}
+    assert moved["time per output token moved by"] > 5.0
+    assert abs(moved["time to first token moved by"]) < 0.5 * moved["time per output token moved by"]

@@ -15,6 +15,7 @@ from detectors import frameworks
 from detectors.base import dump, load
 from detectors.catalog.output_drift import BASELINE, MAX_MODELS, OutputDrift
 from detectors.features import STYLE, style
+from detectors.layouts import LAYOUT, layouts
 from detectors.types import Detection, Observation, Severity
 
 SHARE = 2.0 / 60.0
@@ -109,6 +110,25 @@ def test_twenty_quiet_streams_of_2000_outputs_stay_quiet() -> None:
     assert alarms <= 1
 
 
+def test_people_who_differ_may_come_and_go() -> None:
+    """Each of them writes in one way; the baseline knows 30 of 90. Without owners the same outputs are drifts."""
+
+    def said(*, told: bool) -> int:
+        found = 0
+        for seed in range(6):
+            rng = np.random.default_rng(seed)
+            people = 0.6 * rng.standard_normal((90, len(STYLE)))
+            who = np.concatenate([rng.integers(first, first + 30, 1_000) for first in (0, 30, 60)])
+            values = np.maximum(CENTER + SPREAD * (people[who] + rng.standard_normal((len(who), len(STYLE)))), 0.0)
+            principals = [f"person-{each}" if told else None for each in who]
+            found += len(feed(OutputDrift(share=SHARE), observations(values, principals=principals)))
+        return found
+
+    quiet, naive = said(told=True), said(told=False)
+    assert quiet <= 1
+    assert naive >= 10, "the people are too alike to prove anything"
+
+
 def test_nothing_is_said_before_the_baseline_is_whole() -> None:
     rng = np.random.default_rng(2)
     detector = OutputDrift(share=SHARE)
@@ -152,8 +172,9 @@ def test_a_deployment_with_one_principal_is_watched_in_full() -> None:
     rng = np.random.default_rng(5)
     detector = OutputDrift(share=SHARE)
     feed(detector, observations(outputs(rng, BASELINE), principals=["app"]))
-    found = feed(detector, observations(outputs(rng, 60, shift={"commas": 1.5}), first=300, principals=["app"]))
-    assert found[0][0] <= 40
+    assert feed(detector, observations(outputs(rng, 100), first=300, principals=["app"])) == []
+    found = feed(detector, observations(outputs(rng, 60, shift={"commas": 1.5}), first=400, principals=["app"]))
+    assert found[0][0] <= 50
 
 
 def test_a_swap_is_found_late_but_found_when_only_one_of_many_principals_is_left() -> None:
@@ -243,6 +264,28 @@ def test_a_constant_baseline_of_extreme_values_is_survived() -> None:
     assert feed(detector, observations([[0.0] * len(STYLE)] * 40, first=400)) != []
 
 
+def test_a_model_that_starts_to_print_in_bold_is_found_although_all_else_stays() -> None:
+    rng = np.random.default_rng(15)
+    detector = OutputDrift(share=SHARE)
+
+    def laid_out(count: int, first: int, bold: float) -> list[Observation]:
+        layouts = np.abs(rng.normal((1.5, bold, 0.002, 4.5), (0.5, 0.001, 0.001, 0.5), (count, len(LAYOUT)))).tolist()
+        plain = observations(outputs(rng, count), first=first)
+        return [msgspec.structs.replace(each, layout=tuple(row)) for each, row in zip(plain, layouts, strict=True)]
+
+    assert feed(detector, laid_out(BASELINE + 300, 0, 0.002)) == []
+    count, detection = feed(detector, laid_out(80, 600, 0.004))[0]
+    assert count <= 60
+    assert detection.evidence[0].name == "bold"
+
+
+def test_canaries_are_no_traffic() -> None:
+    detector = OutputDrift(share=SHARE)
+    for observation in observations(outputs(np.random.default_rng(10), 50)):
+        detector.update(msgspec.structs.replace(observation, canary=True))
+    assert detector.watches == {}
+
+
 def test_failed_calls_are_not_learned_from() -> None:
     detector = OutputDrift(share=SHARE)
     for observation in observations(outputs(np.random.default_rng(10), 50)):
@@ -275,13 +318,16 @@ def test_the_cited_techniques_and_risks_exist() -> None:
 def answers(directory: Path, model: str) -> npt.NDArray[np.float64]:
     with gzip.open(directory / f"{model}.jsonl.gz", "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
-    styles = style([row["output"] for row in rows])
+    styles = np.column_stack((style([row["output"] for row in rows]), layouts([row["output"] for row in rows])))
     prompts = np.array([float(len(row["instruction"])) for row in rows])
     return np.column_stack((styles, prompts))[[bool(row["output"]) for row in rows]]
 
 
 def played_rows(rows: npt.NDArray[np.float64], first: int = 0) -> list[Observation]:
-    return observations(rows[:, :-1], first=first, prompt_chars=[int(chars) for chars in rows[:, -1]])
+    width = len(STYLE)
+    plain = observations(rows[:, :width], first=first, prompt_chars=[int(chars) for chars in rows[:, -1]])
+    laid_out = rows[:, width:-1].tolist()
+    return [msgspec.structs.replace(each, layout=tuple(row)) for each, row in zip(plain, laid_out, strict=True)]
 
 
 def test_real_silent_swaps_are_found_and_real_unswapped_streams_are_quiet(shared_data: Path) -> None:

@@ -26,7 +26,7 @@ from streams.settings import Settings
 from streams.sinks import packed
 from streams.topics import MAX_MESSAGE_BYTES
 from tests.chdb_directory import chdb_url
-from tests.detectors.conformance import _visible, assert_finite, assert_well_formed
+from tests.detectors.soundness import assert_finite, assert_well_formed, visible
 from tests.hostile.mutations import mutated
 
 pytest.importorskip("chdb", reason="the extra `local` is not installed")
@@ -199,7 +199,7 @@ def test_the_state_of_every_detector_stays_finite_and_is_recalled_as_it_was(outc
         assert len(bank) > 10
         for name, subject in bank._subjects.items():
             for kind, detector in subject.detectors.items():
-                assert_finite(msgspec.to_builtins(detector, enc_hook=_visible), f"{kind} of {name!r}")
+                assert_finite(msgspec.to_builtins(detector, enc_hook=visible), f"{kind} of {name!r}")
         restored = Bank(bank.scope, Budget())
         saved = bank.take_changed()
         for name, partition, _, state in saved:

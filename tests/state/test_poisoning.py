@@ -18,8 +18,11 @@ import pytest
 from detectors.alarms import Budget
 from detectors.base import DEPLOYMENT, Detector
 from detectors.catalog.error_shift import ErrorShift
+from detectors.catalog.finish_reason_shift import FinishReasonShift
 from detectors.catalog.latency_shift import LatencyShift
 from detectors.catalog.output_drift import OutputDrift
+from detectors.catalog.refusal_shift import RefusalShift
+from detectors.rate_shift import Rates
 from detectors.types import Detection, Observation
 
 START_S = 1.7e9
@@ -107,6 +110,10 @@ def delay(made: Detector, change: Poison) -> tuple[int, float]:
     raise AssertionError("the change was never noticed")
 
 
+def steps(rates: Rates) -> list[float]:
+    return [value for rate in rates.rates for walk in rate.up + rate.down for value in (walk.hit, walk.miss)]
+
+
 def baseline(made: Detector) -> list[float]:
     """All numbers of what the detector compares with."""
     match made:
@@ -118,17 +125,22 @@ def baseline(made: Detector) -> list[float]:
             latency = made.profiles["m"].latency
             assert latency is not None
             return [latency.fixed, latency.per_output, latency.per_input, *latency.knots[0], latency.least_limit]
-        case ErrorShift():
-            rates = [made.failed, made.refused, *made.finishes]
-            return [value for rate in rates for walk in rate.up + rate.down for value in (walk.hit, walk.miss)]
+        case ErrorShift() | RefusalShift() | FinishReasonShift():
+            return steps(made.rates)
     raise AssertionError(type(made).__name__)
 
 
 @pytest.mark.parametrize("poison", [slower, wordier, failing, lying], ids=lambda each: each.__name__)
 @pytest.mark.parametrize(
     ("kind", "probe"),
-    [(LatencyShift, slower), (OutputDrift, wordier), (ErrorShift, failing)],
-    ids=["latency_shift", "output_drift", "error_shift"],
+    [
+        (LatencyShift, slower),
+        (OutputDrift, wordier),
+        (ErrorShift, failing),
+        (RefusalShift, failing),
+        (FinishReasonShift, failing),
+    ],
+    ids=["latency_shift", "output_drift", "error_shift", "refusal_shift", "finish_reason_shift"],
 )
 def test_a_month_of_one_slow_poisoner_moves_neither_baseline_nor_threshold_nor_what_is_noticed(
     kind: type[Detector], probe: Poison, poison: Poison

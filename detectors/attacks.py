@@ -1,0 +1,144 @@
+"""Prompts that read like attacks: told to drop its instructions, asked for them, put into a role without rules.
+
+Wording only, and English only: a clue for `catalog/probing.py`, which looks at rates, and never a verdict on one
+prompt. Cost: 3 us for a prompt of 200 characters without any of the words that every pattern needs, 10-40 us for
+others.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import re2
+
+_HEAD_CHARS, _TAIL_CHARS = 2_048, 512
+"""Attacks stand at the beginning or are appended; a long document between is not searched."""
+
+_GIVEN = r"(?:instructions?|directives?|rules|commands|prompts?|guidelines|orders|conditions|programming|logic)"
+_GIVEN_PARTS = (
+    "instruct",
+    "directive",
+    "rules",
+    "command",
+    "prompt",
+    "guidelin",
+    "orders",
+    "condition",
+    "logic",
+    "programming",
+)
+_EARLIER = r"(?:previous|prior|above|preceding|earlier|initial|original|hidden|secret|system|so far)"
+_BROKEN_RULES = ("restrict", "filter", "censor", "ethic", "moral", "content polic", "safety", "openai")
+
+
+class _Wording(NamedTuple):
+    """A pattern, and parts of words: a text with none of them cannot match, and looking for them is far cheaper."""
+
+    needs: frozenset[str]
+    pattern: re.Pattern[str]
+
+
+def _wording(pattern: str, needs: tuple[str, ...]) -> _Wording:
+    return _Wording(frozenset(needs), re.compile(pattern, re.DOTALL))
+
+
+_WORDINGS = (
+    # Told to drop what it was told.
+    _wording(
+        r"\b(?:ignor|disregard|forget|overrid|bypass|discard|neglect)\w*\b.{0,30}"
+        r"\b(?:all|any|every\w*|previous|prior|above|preceding|earlier|other|your|below|following)\b.{0,30}"
+        rf"\b(?:{_GIVEN}|text|messages?|tasks?|said|told|you (?:know|learned|were))\b",
+        ("ignor", "disregard", "forget", "overrid", "bypass", "discard", "neglect"),
+    ),
+    _wording(
+        rf"\b(?:ignor|disregard|forget|overrid|bypass|discard)\w*\b.{{0,20}}\b{_GIVEN}\b.{{0,12}}"
+        r"\b(?:above|before|below|you were given|you got|so far)\b",
+        ("ignor", "disregard", "forget", "overrid", "bypass", "discard"),
+    ),
+    _wording(
+        rf"\b(?:end|new|out of date|updated|real|admin|extra|additional|pre)\b.{{0,12}}\b{_GIVEN}\s*[:%#=>]",
+        _GIVEN_PARTS,
+    ),
+    # Asked for what it was told.
+    _wording(
+        r"\b(?:repeat|print|outputs?|list|show|reveal|display|return|convert|translate|format|summari[sz]e|explain"
+        r"|describe|disclose|recite|write|rap|tell me|give me|what (?:are|is|were|was)|leak|dump|copy|spell out)\b"
+        r".{0,40}"
+        rf"(?:\b(?:your|you were given|{_EARLIER})\b.{{0,20}}\b{_GIVEN}\b|\b{_GIVEN}\b.{{0,12}}"
+        r"\b(?:above|so far|given to you|prior to this|before this|in the prompt)\b)",
+        _GIVEN_PARTS,
+    ),
+    _wording(
+        r"\b(?:repeat|print|output|translate|convert|return|explain)\b.{0,20}"
+        r"\b(?:(?:words?|everything|lines?)\b.{0,12}\babove\b|above\b.{0,12}\bwords?\b)",
+        ("above",),
+    ),
+    # Asked for what it guards, or told that it is open now.
+    _wording(r"\baccess[ _-]?(?:granted|denied|code)\b|\bgrants? access\b", ("access",)),
+    _wording(
+        r"\b(?:what|tell|reveal|say|print|give|show|share|guess|repeat)\b.{0,30}\b(?:the|your|a)\b.{0,12}"
+        r"\b(?:secret|hidden|confidential)\b.{0,10}\b(?:password|passphrase|passcode|code|key|word|phrase)\b",
+        ("secret", "hidden", "confidential"),
+    ),
+    _wording(r"\bcorrect (?:password|passphrase)\b|\b(?:repeat|reveal|tell me) your passw", ("passw", "passphrase")),
+    # Put into a role without rules.
+    _wording(
+        r"\bdo anything now\b|\bjailbreak|\bjailbroken\b|\bdeveloper mode\b|\b(?:dan|god|sudo|evil|opposite) mode\b",
+        ("anything now", "jailbr", " mode"),
+    ),
+    _wording(
+        r"\b(?:test(?:ing)?|debug|maintenance|admin|override|diagnostic) mode\b.{0,40}"
+        r"\b(?:active|activated|enabled?|engaged)\b"
+        r"|\b(?:you are|you're|entered|entering) .{0,20}\b(?:test(?:ing)?|debug|maintenance|admin|override) mode\b",
+        (" mode",),
+    ),
+    _wording(
+        r"\b(?:no|without|free (?:of|from)|not bound by|any|bypass\w*|ignor\w*)\b.{0,30}\b(?:restrictions?|filters?"
+        r"|censorship|ethic\w*|moral\w*|content polic\w+|safety (?:guidelines|filters?)|openai\W{0,3}s? polic\w+)\b"
+        r".{0,60}"
+        r"\b(?:you|ai|chatbot|respon\w+|character)\b",
+        _BROKEN_RULES,
+    ),
+    _wording(
+        r"\b(?:unfiltered|uncensored|amoral|unethical|unrestricted)\b.{0,40}"
+        r"\b(?:ai|chatbot|assistant|bot|persona|responses?)\b",
+        ("unfilter", "uncensor", "amoral", "unethical", "unrestricted"),
+    ),
+    _wording(
+        r"\bfrom now on\b.{0,30}\byou\b.{0,120}\b(?:never refuse|refus\w+|any\w* request|two (?:separate|different))",
+        ("from now on",),
+    ),
+    # Pretended ends of what a user may say, and tokens of the chat format.
+    _wording(
+        r"\bend\b.{0,12}\b(?:user|untrusted|login)\b.{0,12}\b(?:input|ambiguity|attempt)\b",
+        (" input", "ambiguity", "attempt"),
+    ),
+    _wording(r"<\|(?:im_start|im_end|endoftext|system|end|eot_id|start_header_id)", ("<|",)),
+)  # fmt: skip
+
+_PARTS = tuple(sorted(frozenset().union(*(wording.needs for wording in _WORDINGS))))
+_ANY_PART = re2.compile("|".join(re2.escape(part) for part in _PARTS).encode())
+"""All at once in one pass, where `in` takes one each; bytes, since a lone surrogate is no text to it."""
+
+_MANY_WORDS, _FEW_DISTINCT = 40, 0.1
+"""One thing over and over floods what stands around it."""
+
+
+def reads_like_attack(prompt: str) -> bool:
+    """Whether the wording of a prompt is that of an injection, a jailbreak or a request for hidden instructions."""
+    text = prompt if len(prompt) <= _HEAD_CHARS + _TAIL_CHARS else prompt[:_HEAD_CHARS] + "\n" + prompt[-_TAIL_CHARS:]
+    text = text.casefold()
+    if _ANY_PART.search(text.encode("utf-8", "replace")):
+        present = {part for part in _PARTS if part in text}
+        for needs, pattern in _WORDINGS:
+            if not present.isdisjoint(needs) and pattern.search(text):
+                return True
+    return len(text) >= 2 * _MANY_WORDS - 1 and _floods(text.split())
+
+
+def _floods(words: list[str]) -> bool:
+    """Whether there are many words and few distinct ones; the first quarter mostly tells that there are more."""
+    count = len(words)
+    few = _FEW_DISTINCT * count
+    return count >= _MANY_WORDS and len(set(words[: count // 4])) < few and len(set(words)) < few
