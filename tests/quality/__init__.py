@@ -1,0 +1,1 @@
+"""How good the detectors are, on real data: `make quality`."""

@@ -1,0 +1,1 @@
+"""Tasks that test the bench itself."""
