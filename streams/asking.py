@@ -44,16 +44,21 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
         levels = [level.value for level in Severity]
         if severity not in levels:
             raise SettingsError(f"--severity: {severity!r} is not accepted; one of {', '.join(levels)}")
-        match = re.fullmatch(r"(\d{1,9})([smhd])", since)
-        if match is None:
-            raise SettingsError(f"--since: {since!r} is not accepted; a number and s, m, h or d, such as 24h")
         return cls(
             severity=Severity(severity),
             detector=detector,
             deployment=deployment,
-            since_s=float(match[1]) * _UNITS_S[match[2]],
+            since_s=span_s("--since", since),
             limit=limit,
         )
+
+
+def span_s(option: str, text: str) -> float:
+    """The seconds of a span as a person types it, such as 24h. Raises `SettingsError`, which names `option`."""
+    match = re.fullmatch(r"(\d{1,9})([smhd])", text)
+    if match is None:
+        raise SettingsError(f"{option}: {text!r} is not accepted; a number and s, m, h or d, such as 24h")
+    return float(match[1]) * _UNITS_S[match[2]]
 
 
 def list_findings(store: Store, chosen: Filter, now_s: float) -> list[Finding]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import msgspec
 
 from detectors.bank import Bank
-from detectors.types import Finding
+from detectors.types import Finding, Observation
 from streams.dlq import DeadLetter, Record
 from streams.pipeline import Pipeline
 from streams.triage import deduplicated
@@ -49,6 +49,13 @@ def replay_record(record: Record, pipeline: Pipeline, banks: Sequence[Bank]) -> 
         findings=deduplicated(findings),
         event_ids=[observation.event_id for observation in observations],
     )
+
+
+def observed(values: Iterable[bytes], time_s: float, pipeline: Pipeline) -> Iterator[list[Observation]]:
+    """What detectors see of each record, in order; what cannot be read is left out."""
+    for offset, value in enumerate(values):
+        record = Record(topic=TOPIC, partition=0, offset=offset, time_s=time_s, value=value)
+        yield [row.observation for row in pipeline.process([record]).stored]
 
 
 class Totals(msgspec.Struct, kw_only=True):
