@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -17,7 +17,8 @@ import typer
 from rich.console import Console
 
 from detectors.base import DEPLOYMENT, PRINCIPAL
-from streams import show, verbs_dead_letters
+from streams import show, verbs_backtest, verbs_canary, verbs_dead_letters
+from streams.keys import present_keys
 from streams.logs import clean_traceback
 from streams.settings import Settings, SettingsError
 
@@ -33,6 +34,10 @@ topics_app = typer.Typer(help="The Kafka topics.", no_args_is_help=True)
 app.add_typer(detectors_app, name="detectors")
 app.add_typer(topics_app, name="topics")
 app.add_typer(verbs_dead_letters.app, name="dead-letters")
+app.command(epilog="Example: inferwatch backtest --since 7d --detector latency_shift --set alarm_budget=0.5")(
+    verbs_backtest.backtest
+)
+app.add_typer(verbs_canary.app, name="canary")
 
 EXIT_USAGE = 2
 EXIT_FAILED = 1
@@ -198,15 +203,19 @@ def findings(
 ) -> None:
     """List findings, the newest last."""
     from streams.asking import Filter, follow_findings, list_findings  # noqa: PLC0415 - as above
+    from streams.clickhouse import Store  # noqa: PLC0415 - as above
+    from streams.naming import with_words  # noqa: PLC0415 - as above
 
     chosen = Filter.parse(severity=severity, detector=detector, deployment=deployment, since=since, limit=limit)
-    with _store() as store:
+    with _reachable() as settings, closing(Store.connect(settings)) as store:
+        keys = present_keys(settings)
+        key = None if keys is None else keys.hashes
         found = list_findings(store, chosen, time.time())
-        show.findings(Console(), found, as_json=as_json)
+        show.findings(Console(), with_words(found, store, key), as_json=as_json)
         if follow:
             printer = show.finding_printer(Console(), as_json=as_json)
             for finding in follow_findings(store, chosen, found):
-                printer(finding)
+                printer(*with_words([finding], store, key))
 
 
 @detectors_app.command("list", epilog="Example: inferwatch detectors list --json")

@@ -88,6 +88,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     health_address: str = "127.0.0.1:8686"
     metrics_token: str | None = None
+    canary_api_key: str | None = None
     log_level: str = "INFO"
 
     @classmethod
@@ -135,7 +136,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 _MAX_PORT = 65_535
 _ADDRESSES = "http://host:port, https://host:port or chdb:///directory"
-SECRETS = frozenset({"clickhouse_password", "kafka_password", "key", "snapshot_key", "previous_keys", "metrics_token"})
+SECRETS = frozenset(
+    {
+        "clickhouse_password",
+        "kafka_password",
+        "key",
+        "snapshot_key",
+        "previous_keys",
+        "metrics_token",
+        "canary_api_key",
+    }
+)
 _KEY_FILES = frozenset({"KEY", "SNAPSHOT_KEY", "PREVIOUS_KEYS"})
 """Settings whose file nobody else may read: who knows a key can forge detector state."""
 _ELSEWHERE = frozenset({"INFERWATCH_ENGINE_PASSWORD", "INFERWATCH_TEST_CACHE"})
@@ -227,6 +238,12 @@ def _clickhouse_url(text: str) -> str:
 def _secret(text: str) -> str:
     if not text.strip():
         raise ValueError("it is empty")
+    return text.strip()
+
+
+def _header(text: str) -> str:
+    if not text.strip() or not text.strip().isascii() or not text.strip().isprintable():
+        raise ValueError("ASCII characters on one line, at least one")
     return text.strip()
 
 
@@ -330,5 +347,6 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "dead_letter_run": _whole(0, 1_000_000_000),
     "health_address": _listen_address,
     "metrics_token": _token,
+    "canary_api_key": _header,
     "log_level": _one_of("DEBUG", "INFO", "WARNING", "ERROR"),
 }

@@ -35,6 +35,7 @@ REFUSED = {
         for file in ("CA", "CERTIFICATE", "CERTIFICATE_KEY")
     },
     "HEALTH_ADDRESS": ((":8686", "8686", "127.0.0.1", "a:0", "a:65536", "a:x"), "host:port, or nothing for off"),
+    "CANARY_API_KEY": (("", "two\nlines", "caf\u00e9"), "ASCII characters on one line"),
     "METRICS_TOKEN": (("", "0123456789abcde", "0123456789abcde\u00e9"), "at least 16 ASCII characters"),
     "CLICKHOUSE_DATABASE": (("", "a`b", "a;b"), "letters, digits"),
     "CLICKHOUSE_USER": (("", " "), "it is empty"),
@@ -81,6 +82,7 @@ ACCEPTED: Mapping[str, tuple[str, object]] = {
         for file in ("CA", "CERTIFICATE", "CERTIFICATE_KEY")
     },
     "HEALTH_ADDRESS": ("[::1]:65535", "[::1]:65535"),
+    "CANARY_API_KEY": ("sk-1\n", "sk-1"),
     "METRICS_TOKEN": ("0123456789abcdef\n", "0123456789abcdef"),
     "CLICKHOUSE_DATABASE": ("watch", "watch"),
     "CLICKHOUSE_USER": ("writer", "writer"),
