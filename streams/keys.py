@@ -37,6 +37,14 @@ def load_keys(settings: Settings) -> Keys:
     return msgspec.structs.replace(keys, snapshots=derive(settings.snapshot_key).snapshots)
 
 
+def present_keys(settings: Settings) -> Keys | None:
+    """The keys of `settings` or of the key file; `None`, and no file made, where there are none to be read."""
+    try:
+        return derive(settings.key or _read(settings.data_dir / "key"))
+    except (OSError, SettingsError):
+        return None
+
+
 def snapshot_keys(settings: Settings, keys: Keys) -> tuple[bytes, ...]:
     """The key that signs snapshots, then all others whose signatures are still accepted."""
     previous = [key for key in (settings.previous_keys or "").split(",") if key]
