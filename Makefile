@@ -4,7 +4,7 @@ PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet --no-d
 OURS = detectors streams dashboards tests
 N ?= 200
 
-.PHONY: demo test lint unit faults lock clean help
+.PHONY: demo test lint unit faults quality lock clean help
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -22,10 +22,14 @@ lint: .venv/.development
 	.venv/bin/lint-imports --no-cache
 
 unit: .venv/.development
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile
 
-faults: .venv/.development  ## N=200 seeded schedules of faults from SEED, which is drawn and shown unless set
+faults: .venv/.development  ## N=200 seeded schedules of faults from SEED (drawn and shown unless set), and minutes without a server
 	.venv/bin/python -m tests.integration.faults --schedules $(N) $(if $(SEED),--seed $(SEED))
+	FAULTS_OUTAGE_S=60 .venv/bin/python -m pytest tests/integration/faults/test_dependency_faults.py
+
+quality: .venv/.development  ## measure the detectors on ../shared/data into tests/quality/RESULTS.md; TASK=name for one
+	.venv/bin/python -m tests.quality $(if $(TASK),--task $(TASK)) $(if $(SEEDS),--seeds $(SEEDS))
 
 lock:  ## compile the locks anew from pyproject.toml (needs uv)
 	echo 'setuptools>=80' | uv pip compile --quiet pyproject.toml - --extra local --generate-hashes --no-header \
