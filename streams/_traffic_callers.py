@@ -112,7 +112,7 @@ class Plan(msgspec.Struct, frozen=True):
     sweeper: str
 
 
-_PEOPLE = {CHAT: 80, ASSISTANT: 50, SUMMARIES: 20}
+_PEOPLE = {CHAT: 320, ASSISTANT: 160, SUMMARIES: 40}
 _SHARES = {
     "people": {CHAT: 0.33, ASSISTANT: 0.16, SUMMARIES: 0.05},
     "steady": {CHAT: 0.06, ASSISTANT: 0.05, SUMMARIES: 0.08},
@@ -137,7 +137,7 @@ def plan(rng: Random, span: Span, events: int) -> Plan:
     for kind, shares in _SHARES.items():
         for deployment, share in shares.items():
             if kind == "people":
-                activity = [rng.lognormvariate(0.0, 0.7) for _ in range(_PEOPLE[deployment])]
+                activity = [rng.lognormvariate(0.0, 0.5) for _ in range(_PEOPLE[deployment])]
                 wanted += [(kind, deployment, share * one / sum(activity)) for one in activity]
             else:
                 wanted.append((kind, deployment, share))

@@ -92,7 +92,7 @@ TASK = Task(
     note=(
         "Everything on, default budget of two a day; calls before anything is planted. Real traffic is not labelled: a "
         "finding about the recorded stretch counts as false although load may have done something to its latencies. "
-        "River's ADWIN watches latency and output tokens alone. Synthetic people write by a grammar, 200 calls or more "
-        "each in four days: extraction takes some of them for the sweeps they look like."
+        "River's ADWIN watches latency and output tokens alone. Synthetic people write by a grammar: extraction takes "
+        "some of the busiest for the sweeps they look like."
     ),
 )
