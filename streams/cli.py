@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 
 from detectors.base import DEPLOYMENT, PRINCIPAL
-from streams import show, verbs_backtest, verbs_canary, verbs_dead_letters
+from streams import show, verbs_attest, verbs_backtest, verbs_canary, verbs_dead_letters
 from streams.keys import present_keys
 from streams.logs import clean_traceback
 from streams.settings import Settings, SettingsError
@@ -38,6 +38,9 @@ app.command(epilog="Example: inferwatch backtest --since 7d --detector latency_s
     verbs_backtest.backtest
 )
 app.add_typer(verbs_canary.app, name="canary")
+app.command(epilog="Example: inferwatch attest models/support-chat --packages requirements.lock --mcp tools.json")(
+    verbs_attest.attest
+)
 
 EXIT_USAGE = 2
 EXIT_FAILED = 1

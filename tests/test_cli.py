@@ -41,6 +41,7 @@ VERBS = {
     ("dead-letters", "show"),
     ("dead-letters", "requeue"),
     ("canary", "run"),
+    ("attest",),
 }
 
 

@@ -1,0 +1,1 @@
+"""What a deployment is made of, hashed and looked at without ever loading any of it."""
