@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import msgspec
 import typer
@@ -93,18 +93,6 @@ def _reachable() -> Iterator[Settings]:
 
     with at_hand(_settings(), os.environ) as settings:
         yield settings
-
-
-@contextmanager
-def _store() -> Iterator[Any]:
-    from streams.clickhouse import Store  # noqa: PLC0415 - as above
-
-    with _reachable() as settings:
-        store = Store.connect(settings)
-        try:
-            yield store
-        finally:
-            store.close()
 
 
 @app.callback(invoke_without_command=True)

@@ -46,7 +46,6 @@ _OTHERS_FIRST = 50
 """Rows of other columns in excess of the baseline's own that start an unfinished baseline anew."""
 
 _SHOWN = 3
-_FARTHEST = 3
 _COLUMNS_CHANGED = "share of rows with other columns"
 _LEAST_LIMIT = math.log(alarms.MIN_ARL)
 
