@@ -1,4 +1,4 @@
-"""Names of MITRE ATLAS techniques and OWASP LLM risks, from pinned copies of their ids.
+"""Names of MITRE ATLAS techniques, OWASP LLM risks and NIST AI RMF outcomes, from pinned copies of their ids.
 
 A detector's metadata may only cite ids that exist here, so that a finding never points a responder at
 a technique that was renumbered or never existed. The data files carry ids and names only; they are
@@ -64,6 +64,15 @@ def owasp_name(identifier: str) -> str:
     return _pinned("owasp_llm.json").name(identifier)
 
 
+def nist_outcome(identifier: str) -> str:
+    """What a subcategory of the NIST AI RMF such as ``MANAGE 2.4`` asks for, one sentence or two; those we cite.
+
+    Raises `UnknownIdError` (a `KeyError`) for an id that is not pinned.
+    """
+    return _pinned("nist_ai_rmf.json").name(identifier)
+
+
 def versions() -> dict[str, str]:
     """The pinned release of each framework."""
-    return {data.framework: data.version for data in (_pinned("atlas.json"), _pinned("owasp_llm.json"))}
+    files = ("atlas.json", "owasp_llm.json", "nist_ai_rmf.json")
+    return {data.framework: data.version for data in map(_pinned, files)}

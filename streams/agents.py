@@ -20,7 +20,8 @@ watch
     5. when that is durable, ack what it covers, in offset order.
     A crash before 5 replays onto the state saved last; findings come out with the same identities.
 triage
-    1. insert the findings into ClickHouse; 2. when durable, ack.
+    1. insert the findings into ClickHouse; 2. when durable, insert what they make of incidents (`casework`);
+    3. when that is durable, ack.
 
 A sink that is down is retried in place (`sinks.until_done`), for as long as it takes. Anything unexpected
 ends the process before Faust could ack what it has not done: Faust acks a batch whose handler raises.
@@ -43,6 +44,7 @@ from faust.types import EventT
 
 from detectors.bank import Bank
 from detectors.types import Finding, Observation
+from streams.casework import Casework
 from streams.dlq import (
     WHOLE_RECORD,
     DeadLetter,
@@ -272,17 +274,20 @@ class Watch:
 
 
 class Triage:
-    """Findings to the store, once each."""
+    """Findings to the store, once each, and to incidents."""
 
-    def __init__(self, writer: Writer, dead_letters: DeadLetters, source: Topic, metrics: Metrics) -> None:
+    def __init__(
+        self, writer: Writer, dead_letters: DeadLetters, source: Topic, metrics: Metrics, casework: Casework
+    ) -> None:
         """Write through `writer`; what is no finding in `source` is buried."""
+        self._casework = casework
         self._metrics = metrics
         self._writer = writer
         self._dead_letters = dead_letters
         self._source = source
 
     async def handle(self, events: Sequence[Event]) -> None:
-        """Steps 1 and 2 of triage."""
+        """Steps 1 to 3 of triage; a rebalance in between leaves the batch un-acked."""
         decoded, broken = _decoded(self._source, events, msgspec.json.Decoder(Finding))
         findings = deduplicated(finding for _, finding in decoded)
         await self._dead_letters.bury(broken)
@@ -290,8 +295,9 @@ class Triage:
         self._metrics.found(findings)
         for finding in findings:
             _log.warning("%s finding by %s: %s", finding.severity, finding.detector, printable(finding.summary))
-        for event in events:
-            event.ack()
+        if await self._casework.take(findings):
+            for event in events:
+                event.ack()
 
 
 class Decoder(Protocol[T_co]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import sys
 import time
@@ -9,26 +10,29 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import faust
+import mode
 from aiokafka.errors import KafkaError
 from faust.exceptions import FaustError
 
 from detectors.base import DEPLOYMENT, PRINCIPAL
 from streams import batches, topics
 from streams.agents import Event, Handler, Ingest, Triage, Watch, consume, keep
+from streams.casework import Casework
 from streams.clickhouse import Store
-from streams.composing import make_bank, make_pipeline
+from streams.composing import make_bank, make_cases, make_pipeline
 from streams.dlq import LimitPolicy
 from streams.health import HealthServer, Pages
 from streams.keys import load_keys, snapshot_keys
 from streams.lookout import Lookout
 from streams.metrics import Metrics
+from streams.notify import couriers
 from streams.readiness import NOT_ASSIGNED, Readiness
 from streams.security import kafka_context, kafka_login
 from streams.settings import Settings
 from streams.sinks import DeadLetters, Message, Sender, Writer
 from streams.topics import BrokerError, Topic
 
-ROLES = ("ingest", "watch-deployments", "watch-principals", "triage")
+ROLES = ("ingest", "watch-deployments", "watch-principals", "triage", "notify")
 """What a worker may do; one process may do all of it."""
 
 _BUFFERED_EVENTS = 128
@@ -88,6 +92,18 @@ class _HealthService(faust.Service):
         await self._server.stop()
 
 
+class _NotifyService(faust.Service):
+    """The couriers of alerts: not of Faust's consumer group, for each target has a place of its own in `findings`."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        super().__init__()
+        self._couriers = couriers(settings, metrics.alerted)
+
+    async def on_start(self) -> None:
+        for courier in self._couriers:
+            self.add_future(keep(courier.run))
+
+
 class Worker:
     """A Faust app with the agents of some roles."""
 
@@ -105,23 +121,29 @@ class Worker:
         self._readiness = Readiness()
         self._metrics = Metrics(self._readiness)
         self._metrics.watch_lag(self._lag)
-        self._follow_assignment()
         makers: dict[str, Callable[[], tuple[Topic, Handler]]] = {
             "ingest": self._ingest,
             "watch-deployments": lambda: self._watch(DEPLOYMENT, topics.BY_DEPLOYMENT),
             "watch-principals": lambda: self._watch(PRINCIPAL, topics.BY_PRINCIPAL),
             "triage": self._triage,
         }
-        for role in roles:
+        self._agents = [role for role in roles if role in makers]
+        self._services = [_NotifyService(settings, self._metrics)] if "notify" in roles else []
+        if self._agents:
+            self._follow_assignment()
+        for role in self._agents:
             topic, handler = makers[role]()
             self._register(role, topic, handler)
 
     def run(self) -> None:
         """Work until SIGTERM or SIGINT; the process ends with the worker's exit status."""
         pages = Pages(self._readiness, self._metrics, self._settings.metrics_token)
-        faust.Worker(
-            self.app,
-            _HealthService(HealthServer(pages, self._settings.health_address)),
+        health = _HealthService(HealthServer(pages, self._settings.health_address))
+        services = (health, *self._services)
+        # Without agents Faust would wait for partitions that nobody gives it.
+        make = functools.partial(faust.Worker, self.app) if self._agents else mode.Worker
+        make(
+            *services,
             loglevel=self._settings.log_level,
             redirect_stdouts=False,
             override_logging=False,
@@ -220,8 +242,19 @@ class Worker:
         async def look() -> None:
             await keep(lambda: lookout.look_regularly(lambda: first in self.app.consumer.assignment()))
 
+        casework = Casework(make_cases(self._settings), writer, self._sender(topics.INCIDENTS))
+
+        async def close() -> None:
+            await keep(lambda: casework.close_regularly(lambda: first in self.app.consumer.assignment()))
+
+        async def forget(*_: Any, **_partitions: Any) -> None:
+            casework.forget()
+
         self.app.task()(look)
-        return source, Triage(writer, self._dead_letters(writer), source, self._metrics)
+        self.app.task()(close)
+        self.app.on_partitions_revoked.connect(forget, weak=False)
+        self.app.on_partitions_assigned.connect(forget, weak=False)
+        return source, Triage(writer, self._dead_letters(writer), source, self._metrics, casework)
 
     def _writer(self) -> Writer:
         return Writer(Store.connect(self._settings), self._readiness)

@@ -17,7 +17,8 @@ import typer
 from rich.console import Console
 
 from detectors.base import DEPLOYMENT, PRINCIPAL
-from streams import show, verbs_attest, verbs_backtest, verbs_canary, verbs_dead_letters
+from detectors.types import Finding
+from streams import show, verbs_alerts, verbs_attest, verbs_backtest, verbs_canary, verbs_dead_letters, verbs_incidents
 from streams.keys import present_keys
 from streams.logs import clean_traceback
 from streams.settings import Settings, SettingsError
@@ -38,9 +39,11 @@ app.command(epilog="Example: inferwatch backtest --since 7d --detector latency_s
     verbs_backtest.backtest
 )
 app.add_typer(verbs_canary.app, name="canary")
+app.add_typer(verbs_incidents.app, name="incidents")
 app.command(epilog="Example: inferwatch attest models/support-chat --packages requirements.lock --mcp tools.json")(
     verbs_attest.attest
 )
+app.add_typer(verbs_alerts.app, name="alerts")
 
 EXIT_USAGE = 2
 EXIT_FAILED = 1
@@ -126,7 +129,7 @@ def worker(
         bool, typer.Option("--local", help="Start the embedded broker and engine too, and set them up.")
     ] = False,
 ) -> None:
-    """Run the agents until SIGTERM: ingest, watch-deployments, watch-principals, triage."""
+    """Run the agents until SIGTERM: ingest, watch-deployments, watch-principals, triage, notify."""
     from streams.running import ROLES, run_local, run_worker  # noqa: PLC0415 - Faust takes a second to import
 
     chosen = tuple(role.strip() for role in roles.split(",")) if roles else ROLES
@@ -164,8 +167,9 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Run a file through the pipeline and the detectors here, without Kafka or ClickHouse."""
+    from streams import incident_page  # noqa: PLC0415 - as above
     from streams import replay as replaying  # noqa: PLC0415 - as above
-    from streams.composing import make_bank, make_pipeline  # noqa: PLC0415 - as above
+    from streams.composing import make_bank, make_cases, make_pipeline  # noqa: PLC0415 - as above
     from streams.keys import load_keys  # noqa: PLC0415 - as above
     from streams.sending import records  # noqa: PLC0415 - as above
 
@@ -173,10 +177,17 @@ def replay(
     pipeline = make_pipeline(settings, load_keys(settings), replaying.TOPIC)
     banks = [make_bank(settings, scope) for scope in (DEPLOYMENT, PRINCIPAL)]
     steps = replaying.replay(records(file, sys.stdin.buffer), time.time(), pipeline, banks)
-    totals = replaying.summed(steps, show.finding_printer(Console(), as_json=as_json))
+    casebook, print_finding = replaying.Casebook(make_cases(settings)), show.finding_printer(Console(), as_json=as_json)
+
+    def take(finding: Finding) -> None:
+        print_finding(finding)
+        casebook.take(finding)
+
+    totals = replaying.summed(steps, take)
+    incident_page.pages(Console(), casebook.incidents, as_json=as_json)
     console.print(
         f"{totals.events} events, {totals.findings} findings, {totals.dead_letters} dead letters, "
-        f"{totals.ignored} parts ignored"
+        f"{totals.ignored} parts ignored, {len(casebook.incidents)} incidents"
     )
     for reason, count in totals.reasons.most_common(5):
         console.print(f"  {count} x {reason}", markup=False)
@@ -191,6 +202,9 @@ def findings(
     limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on and print new ones as they come.")] = False,
     as_json: Json = False,
+    ocsf: Annotated[
+        bool, typer.Option("--ocsf", help="OCSF 1.8 Detection Findings, one JSON document a line, for a SIEM.")
+    ] = False,
 ) -> None:
     """List findings, the newest last."""
     from streams.asking import Filter, follow_findings, list_findings  # noqa: PLC0415 - as above
@@ -202,9 +216,9 @@ def findings(
         keys = present_keys(settings)
         key = None if keys is None else keys.hashes
         found = list_findings(store, chosen, time.time())
-        show.findings(Console(), with_words(found, store, key), as_json=as_json)
+        printer = show.ocsf_printer(version("inferwatch")) if ocsf else show.finding_printer(Console(), as_json=as_json)
+        show.findings(Console(), with_words(found, store, key), printer, as_json=as_json or ocsf)
         if follow:
-            printer = show.finding_printer(Console(), as_json=as_json)
             for finding in follow_findings(store, chosen, found):
                 printer(*with_words([finding], store, key))
 
@@ -226,6 +240,15 @@ def detectors_show(detector_id: Annotated[str, typer.Argument(metavar="ID")], as
     if detector_id not in catalog:
         raise SettingsError(f"{detector_id!r} is no detector; one of {', '.join(catalog)}")
     show.detector(Console(), detector_id, catalog[detector_id].metadata, as_json=as_json)
+
+
+@detectors_app.command("runbook", epilog="Example: inferwatch detectors runbook > RUNBOOK.md")
+def detectors_runbook() -> None:
+    """Print the response plan: per detector how to confirm, contain, roll back, assess and notify (Markdown)."""
+    from detectors.bank import discover  # noqa: PLC0415 - as above
+    from streams.runbook import runbook  # noqa: PLC0415 - as above
+
+    print(runbook(discover()), end="")
 
 
 @app.command(epilog="Example: inferwatch migrate")

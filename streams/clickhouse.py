@@ -22,8 +22,9 @@ from clickhouse_connect.driver.httputil import get_pool_manager
 from detectors.types import Finding
 from streams import schema
 from streams.dlq import DeadLetter
+from streams.incidents import Incident, Verdict
 from streams.pipeline import Stored
-from streams.rows import DEAD_LETTERS, EVENTS, FINDINGS, SNAPSHOTS, Column, SavedState, columns
+from streams.rows import DEAD_LETTERS, EVENTS, FINDINGS, INCIDENTS, SNAPSHOTS, VERDICTS, Column, SavedState, columns
 from streams.security import clickhouse_context
 from streams.settings import Settings
 
@@ -102,6 +103,14 @@ class Store:
     def insert_findings(self, rows: Sequence[Finding]) -> None:
         """Store findings; returns when they are durable."""
         self._insert("findings", FINDINGS, rows)
+
+    def insert_incidents(self, rows: Sequence[Incident]) -> None:
+        """Store revisions of incidents; returns when they are durable."""
+        self._insert("incidents", INCIDENTS, rows)
+
+    def insert_verdict(self, verdict: Verdict) -> None:
+        """Store what a person said of an incident; returns when it is durable."""
+        self._insert("incident_verdicts", VERDICTS, [verdict])
 
     def insert_dead_letters(self, rows: Sequence[DeadLetter]) -> None:
         """Store dead letters; returns when they are durable."""

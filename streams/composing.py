@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from detectors.alarms import Budget
-from detectors.bank import Bank
+from detectors.bank import Bank, discover
 from detectors.base import DEPLOYMENT
 from streams.keys import Keys
+from streams.owners import owners_of
 from streams.pipeline import Pipeline
 from streams.privacy import ContentMode, Privacy
 from streams.settings import Settings
+from streams.triage import Cases
 
 PATIENCE = 4
 """Observations with which a subject gets detectors; those before are not learned, so they are few."""
@@ -36,3 +38,10 @@ def make_bank(settings: Settings, scope: str) -> Bank:
     )
     live = settings.max_live_deployments if scope == DEPLOYMENT else settings.max_live_principals
     return Bank(scope, budget, max_subjects=live, patience=PATIENCE)
+
+
+def make_cases(settings: Settings) -> Cases:
+    """What makes incidents of findings."""
+    catalog = {name: kind.metadata for name, kind in discover().items()}
+    owners = {} if settings.owners is None else owners_of(settings.owners)
+    return Cases(settings.incident_quiet_s, catalog, owners)

@@ -26,9 +26,10 @@ from rich.table import Table
 
 from detectors.base import PRINCIPAL
 from detectors.types import Finding, InferenceEvent, Severity
-from streams import show, topics
+from streams import incident_page, show, topics
 from streams.addressing import DEMO
 from streams.asking import Filter, list_findings
+from streams.case_files import Asked, Case, listed
 from streams.clickhouse import Store, migrate
 from streams.keys import load_keys
 from streams.local import Child, LocalStack, LocalStackError, engine_environment, stack_addresses
@@ -55,6 +56,7 @@ SELECT (SELECT count() FROM inference_events) AS events, (SELECT count() FROM de
        (SELECT max(saved_at) FROM detector_snapshots) AS saved
 """
 _NEXT = {
+    "incidents list": "what the findings come to; `incidents show ID` prints one as a page",
     "findings --severity high": "what was found, from the database that is left",
     "detectors show extraction": "what one detector sees, and what to do when it speaks",
     "demo --keep": "the same, staying up for a second terminal",
@@ -145,6 +147,7 @@ class _Play:
         self._sent_s: list[float] = []
         self._failed: list[BaseException] = []
         self._findings: list[tuple[Finding, float]] = []
+        self._cases: list[Case] = []
         self._stored = self._dead = 0
         pseudonyms = Pseudonymizer(load_keys(settings).pseudonyms)
         self._ended = threading.Event()
@@ -177,6 +180,7 @@ class _Play:
                     progress.update(sent, completed=min(len(self._sent_s) * _PER_RECORD, total))
                     progress.update(watched, completed=self._stored)
                     rest.look(done=not sender.is_alive() and self._stored + self._dead >= total, state=saved)
+                self._cases = listed(store, Asked(limit=20))
         finally:
             self._ended.set()
             if sender.is_alive():
@@ -231,6 +235,10 @@ class _Play:
         if self._findings:
             first_s = min(visible_s for _, visible_s in self._findings) - self._began_s
             console.print(f"first finding {first_s:.0f} s after the command, all of it in {self._elapsed_s():.0f} s")
+        if self._cases:
+            console.print("\nincidents", style="bold")
+            for case in self._cases:
+                console.print(incident_page.line(case), soft_wrap=True)
         console.print("\nworth typing next", style="bold")
         for arguments, why in _NEXT.items():
             console.print(f"  {_command()} {arguments:<26} {why}", markup=False, highlight=False, soft_wrap=True)

@@ -9,12 +9,15 @@ from typing import TextIO
 
 from streams.redaction import Redactor
 from streams.settings import SECRETS, Settings
+from streams.targets import read_targets
 
 WORKER_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 _QUIET = {
     **dict.fromkeys(("aiokafka", "asyncio", "clickhouse_connect", "faust", "mode", "urllib3"), logging.INFO),
     "kafka": logging.CRITICAL,
+    "oauthlib": logging.WARNING,
+    "requests_oauthlib": logging.WARNING,
 }
 """Below that these write requests, payloads and addresses, thousands of lines a second; our own DEBUG is not that.
 What kafka-python says of a broker that is away is said by our own errors too, in one line."""
@@ -72,8 +75,9 @@ class Once(logging.Filter):
 
 def secrets_of(settings: Settings) -> list[str]:
     """The values of all secret settings that are set, and the parts of those that are lists."""
-    given = [value for field in SECRETS if (value := getattr(settings, field))]
-    return given + [part for value in given for part in value.split(",") if len(part) >= _LEAST_PART_CHARS]
+    given = [value for field in SECRETS - {"alert_targets"} if (value := getattr(settings, field))]
+    targets = [secret for target in read_targets(settings.alert_targets or "[]") for secret in target.secrets]
+    return given + targets + [part for value in given for part in value.split(",") if len(part) >= _LEAST_PART_CHARS]
 
 
 def log_to(stream: TextIO, settings: Settings) -> None:

@@ -29,6 +29,7 @@ class Metrics:
         self._dead_letters = self._counter("inferwatch_dead_letters", "Records and events that became dead letters.")
         self._ignored = self._counter("inferwatch_ignored", "Parts of records that are no model calls.")
         self._findings = self._counter("inferwatch_findings", "Findings stored, by detector.", "detector", "severity")
+        self._alerts = self._counter("inferwatch_alerts", "Attempts to tell a target of an alert.", "target", "outcome")
         self._batches = Histogram(
             "inferwatch_batch_seconds",
             "From taking a batch to having done with it.",
@@ -54,6 +55,10 @@ class Metrics:
         """Findings are durable; after a crash some are counted again."""
         for finding in findings:
             self._findings.labels(finding.detector, finding.severity.value).inc()
+
+    def alerted(self, target: str, outcome: str) -> None:
+        """A target, by the name that its operator gave it, was told of an alert: ``taken`` or ``failed``."""
+        self._alerts.labels(target, outcome).inc()
 
     def watch_bank(self, scope: str, live: Callable[[], int], saved_s: Callable[[], float]) -> None:
         """Ask for the number of live subjects of `scope`, and for when its state was last durable, from now on."""

@@ -10,8 +10,9 @@ import msgspec
 from detectors.bank import Bank
 from detectors.types import Finding, Observation
 from streams.dlq import DeadLetter, Record
+from streams.incidents import MERGED, Incident
 from streams.pipeline import Pipeline
-from streams.triage import deduplicated
+from streams.triage import Cases, deduplicated
 
 TOPIC = "replay"
 
@@ -80,3 +81,25 @@ def summed(steps: Iterable[Step], show: Callable[[Finding], None]) -> Totals:
         for finding in step.findings:
             show(finding)
     return totals
+
+
+class Casebook:
+    """Findings to incidents without a store: the last revision of each, while it is remembered and after."""
+
+    def __init__(self, cases: Cases) -> None:
+        """Nothing was found yet."""
+        self._cases = cases
+        self._incidents: dict[str, Incident] = {}
+
+    def take(self, finding: Finding) -> None:
+        """Put one finding where it belongs."""
+        if self._cases.lacks([finding.deployment]):
+            earlier = [each for each in self._incidents.values() if each.deployment == finding.deployment]
+            self._cases.recall(finding.deployment, earlier)
+        self._incidents |= {each.incident_id: each for each in self._cases.take(finding)}
+
+    @property
+    def incidents(self) -> list[Incident]:
+        """All but those that were merged into another, the latest last."""
+        found = [each for each in self._incidents.values() if each.state != MERGED]
+        return sorted(found, key=lambda each: (each.last_s, each.incident_id))

@@ -11,6 +11,7 @@ import msgspec
 from detectors import features
 from detectors.types import MAX_TIME_S, Finding, Message
 from streams.dlq import DeadLetter
+from streams.incidents import Incident, Verdict
 from streams.pipeline import Stored
 
 Column = tuple[str, str, Callable[[Any], Any]]
@@ -163,6 +164,30 @@ SNAPSHOTS: tuple[Column, ...] = (
 )
 
 
-def columns(table: Sequence[Column], rows: Sequence[Stored | Finding | DeadLetter | SavedState]) -> list[list[Any]]:
+INCIDENTS: tuple[Column, ...] = (
+    ("incident_id", "String", _own("incident_id")),
+    ("revision", "UInt64", _own("revision")),
+    *((name, "LowCardinality(String)", _own(name)) for name in ("deployment", "scope", "component")),
+    ("subject", "String", _own("subject")),
+    ("state", "Enum8('open' = 0, 'closed' = 1, 'merged' = 2)", _own("state")),
+    ("severity", "Enum8('info' = 0, 'low' = 1, 'medium' = 2, 'high' = 3, 'critical' = 4)", _own("severity")),
+    ("cause", "LowCardinality(String)", lambda row: row.causes[0].name if row.causes else ""),
+    ("summary", "String", _own("summary")),
+    ("onset", "DateTime64(6, 'UTC')", lambda row: _time(row.onset_s)),
+    ("first", "DateTime64(6, 'UTC')", lambda row: _time(row.first_s)),
+    ("last", "DateTime64(6, 'UTC')", lambda row: _time(row.last_s)),
+    ("findings", "UInt64", _own("count")),
+    ("body", "String", lambda row: msgspec.json.encode(row).decode()),
+)
+
+VERDICTS: tuple[Column, ...] = (
+    *((name, "String", _own(name)) for name in ("incident_id", "note")),
+    ("verdict", "LowCardinality(String)", _own("verdict")),
+)
+
+
+def columns(
+    table: Sequence[Column], rows: Sequence[Stored | Finding | DeadLetter | SavedState | Incident | Verdict]
+) -> list[list[Any]]:
     """One list of values a column, in the order of `table`."""
     return [[read(row) for row in rows] for _, _, read in table]

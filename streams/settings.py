@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from streams import codecs
+from streams.owners import owners_of
+from streams.targets import read_targets
 
 PREFIX = "INFERWATCH_"
 CONTENT_MODES = ("full", "redacted", "features")
@@ -31,7 +33,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     shared over `expected_deployments` and `expected_principals`. `batch_records` and `batch_wait_s`
     bound a batch of Kafka records; `snapshot_interval_s` is how often detector state is saved and with
     it how much is replayed after a crash. `silence_minimum_s` keeps short pauses of a source from being
-    findings. `session_timeout_s` is how long Kafka waits for a worker that
+    findings; an incident closes after `incident_quiet_s` without one, and names its deployment's of `owners`
+    (``chat=team-a,*=on-call``). `session_timeout_s` is how long Kafka waits for a worker that
     says nothing before its partitions go to another; `start_patience_s` how long a worker waits for Kafka and
     ClickHouse before it gives up starting. `max_record_bytes` keeps one record from filling the
     memory: larger ones are dead letters. More dead letters than `dead_letter_ratio` of the last records, or
@@ -78,6 +81,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     batch_wait_s: float = 0.25
     snapshot_interval_s: float = 2.0
     silence_minimum_s: float = 900.0
+    incident_quiet_s: float = 21_600.0
+    owners: str | None = None
     max_live_principals: int = 100_000
     max_live_deployments: int = 1_000
     session_timeout_s: float = 15.0
@@ -89,6 +94,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     health_address: str = "127.0.0.1:8686"
     metrics_token: str | None = None
     canary_api_key: str | None = None
+    alert_targets: str | None = None
+    alert_private_addresses: bool = False
+    dashboard_url: str | None = None
     log_level: str = "INFO"
 
     @classmethod
@@ -145,6 +153,7 @@ SECRETS = frozenset(
         "previous_keys",
         "metrics_token",
         "canary_api_key",
+        "alert_targets",
     }
 )
 _KEY_FILES = frozenset({"KEY", "SNAPSHOT_KEY", "PREVIOUS_KEYS"})
@@ -247,10 +256,31 @@ def _header(text: str) -> str:
     return text.strip()
 
 
+def _owners(text: str) -> str:
+    owners_of(text)
+    return text
+
+
 def _token(text: str) -> str:
     if len(text.strip()) < 16 or not text.strip().isascii():  # noqa: PLR2004 - nobody guesses that over a network
         raise ValueError("at least 16 ASCII characters")
     return text.strip()
+
+
+def _targets(text: str) -> str:
+    read_targets(text)
+    return text.strip()
+
+
+def _web_address(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.username is not None or parts.query or parts.fragment or not text.isprintable():
+        raise ValueError("https://host/path, without user, query and fragment")
+    return text.rstrip("/")
 
 
 def _existing_file(text: str) -> Path:
@@ -338,6 +368,8 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "batch_wait_s": _number(0.01, 60),
     "snapshot_interval_s": _number(0.1, 600),
     "silence_minimum_s": _number(0.5, 604_800),
+    "incident_quiet_s": _number(1, 604_800),
+    "owners": _owners,
     "max_live_principals": _whole(1_000, 100_000_000),
     "max_live_deployments": _whole(100, 1_000_000),
     "session_timeout_s": _number(6, 300),
@@ -348,5 +380,8 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "health_address": _listen_address,
     "metrics_token": _token,
     "canary_api_key": _header,
+    "alert_targets": _targets,
+    "alert_private_addresses": _switch,
+    "dashboard_url": _web_address,
     "log_level": _one_of("DEBUG", "INFO", "WARNING", "ERROR"),
 }

@@ -15,6 +15,7 @@ from detectors.base import Detector, Metadata
 from detectors.types import Finding, Severity
 from streams.dlq import printable
 from streams.doctor import OK, Check
+from streams.ocsf import detection_finding
 
 STYLES = {
     Severity.INFO: "dim",
@@ -50,10 +51,14 @@ def finding_printer(console: Console, *, as_json: bool) -> Callable[[Finding], N
     return lambda finding: console.print(finding_line(finding), soft_wrap=True)
 
 
-def findings(console: Console, found: Iterable[Finding], *, as_json: bool) -> None:
+def ocsf_printer(product_version: str) -> Callable[[Finding], None]:
+    """What prints findings as OCSF Detection Findings, one JSON document a line."""
+    return lambda finding: print(msgspec.json.encode(detection_finding(finding, product_version)).decode(), flush=True)
+
+
+def findings(console: Console, found: Iterable[Finding], printer: Callable[[Finding], None], *, as_json: bool) -> None:
     """A list of findings; says so when there are none."""
     rows = list(found)
-    printer = finding_printer(console, as_json=as_json)
     for finding in rows:
         printer(finding)
     if not rows and not as_json:

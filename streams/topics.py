@@ -20,7 +20,10 @@ BY_DEPLOYMENT = "observations-by-deployment"
 BY_PRINCIPAL = "observations-by-principal"
 FINDINGS = "findings"
 DEAD_LETTERS = "dead-letters"
-ALL = (INFERENCE_LOGS, BY_DEPLOYMENT, BY_PRINCIPAL, FINDINGS, DEAD_LETTERS)
+INCIDENTS = "incidents"
+"""Revisions of incidents with their proposed actions, for a gateway or a SOAR; inferwatch itself reads none."""
+
+ALL = (INFERENCE_LOGS, BY_DEPLOYMENT, BY_PRINCIPAL, FINDINGS, DEAD_LETTERS, INCIDENTS)
 
 MAX_MESSAGE_BYTES = 1_000_000
 """What our own producers keep a message under: Kafka's default limit of a topic."""

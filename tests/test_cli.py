@@ -33,6 +33,7 @@ VERBS = {
     ("findings",),
     ("detectors", "list"),
     ("detectors", "show"),
+    ("detectors", "runbook"),
     ("migrate",),
     ("topics", "create"),
     ("doctor",),
@@ -41,6 +42,8 @@ VERBS = {
     ("dead-letters", "show"),
     ("dead-letters", "requeue"),
     ("canary", "run"),
+    *(("incidents", verb) for verb in ("list", "show", "follow", "verdict", "close")),
+    ("alerts", "test"),
     ("attest",),
 }
 
@@ -146,6 +149,10 @@ def test_a_wrong_setting_is_one_line_that_names_it_and_what_is_accepted(tmp_path
         (["findings", "--since", "yesterday"], "--since: 'yesterday' is not accepted; a number and"),
         (["worker", "--roles", "ingest,cook"], "--roles: 'cook' is not accepted; some of"),
         (["detectors", "show", "nothing"], "'nothing' is no detector; one of "),
+        (["incidents", "list", "--severity", "urgent"], "--severity: 'urgent' is not accepted; one of info, low"),
+        (["incidents", "show", "x;\x1b[2J"], "'x;\\x1b[2J' is no id of an incident; expected inc- and hex digits"),
+        (["incidents", "close", "INC-1"], "'INC-1' is no id of an incident"),
+        (["incidents", "verdict", "inc-1", "maybe"], "'maybe' is no verdict; one of true, false, benign"),
         (["send", "x", "--format", "xml"], "--format: 'xml' is not accepted; one of azure"),
     ],
     ids=lambda each: " ".join(each) if isinstance(each, list) else "",
@@ -196,16 +203,21 @@ def swap(path: Path) -> Path:
 def test_a_replay_shows_findings_and_a_summary(tmp_path: Path) -> None:
     result = typed("replay", str(swap(tmp_path / "log.ndjson")), cwd=tmp_path, INFERWATCH_KEY=KEY)
     assert result.returncode == 0, result.stderr
-    *found, summary = result.stdout.splitlines()
-    assert summary == "2050 events, 1 findings, 0 dead letters, 0 parts ignored"
-    assert [line.split()[3] for line in found] == ["served_model_change"]
+    found, *page, summary = result.stdout.splitlines()
+    assert summary == "2050 events, 1 findings, 0 dead letters, 0 parts ignored, 1 incidents"
+    assert found.split()[3] == "served_model_change"
+    titles = ["What", "Since when", "Ranked causes", "Blast radius", "Next checks", "How to roll back"]
+    assert [line for line in page if line in titles] == titles
+    assert "  1. The provider updated the model silently  50% of the evidence" in page
+    assert all(line == line.rstrip() for line in page)
 
 
 def test_a_replay_for_machines_prints_findings_as_json_and_the_summary_aside(tmp_path: Path) -> None:
     result = typed("replay", "--json", str(swap(tmp_path / "log.ndjson")), cwd=tmp_path, INFERWATCH_KEY=KEY)
     assert result.returncode == 0, result.stderr
-    (found,) = map(json.loads, result.stdout.splitlines())
+    found, incident = map(json.loads, result.stdout.splitlines())
     assert (found["detector"], found["subject"]) == ("served_model_change", "chat")
+    assert incident["causes"][0]["finding_ids"] == [found["finding_id"]]
     assert "2050 events" in result.stderr
 
 

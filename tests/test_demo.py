@@ -33,6 +33,18 @@ def run_demo(directory: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+def typed(directory: Path, *arguments: str) -> str:
+    """What a verb prints over the data that the demo has left."""
+    return subprocess.run(
+        [sys.executable, "-m", "streams.cli", *arguments],
+        cwd=directory,
+        env={**os.environ, "COLUMNS": "200", "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
 def left_running(directory: Path) -> list[str]:
     """Command lines of processes that work on the directory."""
     found = []
@@ -60,15 +72,15 @@ def test_the_demo_finds_what_was_planted_and_leaves_no_process_and_a_database_to
     assert first is not None
     assert int(first[1]) < 60
     assert not left_running(tmp_path)
-    findings = subprocess.run(
-        [sys.executable, "-m", "streams.cli", "findings", "--severity", "high"],
-        cwd=tmp_path,
-        env={**os.environ, "COLUMNS": "200", "PYTHONPATH": str(Path(__file__).parents[1])},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "output_drift" in findings.stdout
+    findings = typed(tmp_path, "findings", "--severity", "high")
+    assert "output_drift" in findings
+    incident = re.search(r"(inc-[0-9a-f]{16}) open +\S+: The provider updated the model silently", output)
+    assert incident is not None, output
+    page = typed(tmp_path, "incidents", "show", incident[1])
+    assert re.search(r"all callers of \S+ since [^\n]+: [1-9]\d* calls, [1-9]\d* callers", page), page
+    typed(tmp_path, "incidents", "verdict", incident[1], "true", "--note", "it was planted")
+    typed(tmp_path, "incidents", "close", incident[1])
+    assert re.search(rf"{incident[1]} closed by hand [^\n]+ \[true\]", typed(tmp_path, "incidents", "list"))
     assert not left_running(tmp_path)
 
 

@@ -29,6 +29,10 @@ def test_an_owasp_risk_has_its_published_name() -> None:
     assert frameworks.owasp_name("LLM10:2025") == "Unbounded Consumption"
 
 
+def test_a_nist_outcome_is_what_the_framework_asks_for() -> None:
+    assert frameworks.nist_outcome("MANAGE 4.3").startswith("Incidents and errors are communicated")
+
+
 @pytest.mark.parametrize(
     ("lookup", "identifier"),
     [
@@ -37,6 +41,8 @@ def test_an_owasp_risk_has_its_published_name() -> None:
         (frameworks.atlas_name, "LLM01:2025"),
         (frameworks.owasp_name, "LLM11:2025"),
         (frameworks.owasp_name, "LLM10"),
+        (frameworks.nist_outcome, "MANAGE 5.1"),
+        (frameworks.nist_outcome, "manage 2.4"),
     ],
 )
 def test_an_id_that_does_not_exist_is_an_error_that_names_it_and_the_release(
@@ -59,10 +65,17 @@ def test_the_pinned_release_is_whole_and_well_formed() -> None:
     owasp = names_of("owasp_llm.json")
     assert list(owasp) == [f"LLM{number:02d}:2025" for number in range(1, 11)]
     assert len(set(owasp.values())) == 10
+    nist = names_of("nist_ai_rmf.json")
+    assert all(re.fullmatch(r"(GOVERN|MAP|MEASURE|MANAGE) [1-6]\.\d{1,2}", identifier) for identifier in nist)
+    assert all(sentence.endswith(".") for sentence in nist.values())
 
 
 def test_the_releases_are_told() -> None:
-    assert frameworks.versions() == {"MITRE ATLAS": "2026.09", "OWASP Top 10 for LLM Applications": "2025"}
+    assert frameworks.versions() == {
+        "MITRE ATLAS": "2026.09",
+        "OWASP Top 10 for LLM Applications": "2025",
+        "NIST AI RMF": "1.0",
+    }
 
 
 def test_nothing_is_read_on_import() -> None:

@@ -32,6 +32,8 @@ EVERY = 6
 VERBS = (
     ("findings", "--json", "--since", "9999d"),
     ("findings", "--since", "9999d"),
+    ("incidents", "list", "--since", "9999d"),
+    ("incidents", "list", "--since", "9999d", "--json"),
     ("dead-letters", "list", "--since", "9999d", "--limit", "1000"),
     ("dead-letters", "list", "--since", "9999d", "--limit", "1000", "--json"),
     ("dead-letters", "list", "--since", "9999d", "--counts"),

@@ -78,6 +78,7 @@ def test_the_worker_reads_back_its_state_and_counts(worker: Client) -> None:
     assert worker.query("SELECT count() FROM detector_snapshots FINAL").result_rows == [(0,)]
     assert worker.query("SELECT DISTINCT finding_id FROM findings").result_rows == [("f",)]
     assert worker.query("SELECT count() FROM dead_letters_latest WHERE topic = 'x'").result_rows == [(0,)]
+    assert worker.query("SELECT count() FROM incidents_latest").result_rows == [(0,)]
     worker.command("SELECT sum(events) FROM arrivals")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import subprocess
@@ -17,7 +18,11 @@ from streams.cli import app
 from streams.logs import SafeFormatter, clean_traceback, log_to, secrets_of
 from streams.settings import PREFIX, SECRETS, Settings
 
-PLANTED = {field: f"{field}-canary-0123456789abcdef-0123456789abcdef" for field in sorted(SECRETS)}
+HOOK = "https://127.0.0.1:1/alert_targets-canary"
+SIGNING = "alert_targets-canary-0123456789abcdef-0123456789abcdef"
+PLANTED = {field: f"{field}-canary-0123456789abcdef-0123456789abcdef" for field in sorted(SECRETS)} | {
+    "alert_targets": json.dumps([{"name": "soc", "webhook": HOOK, "secret": SIGNING}])
+}
 SERVERS = {
     "INFERWATCH_KAFKA_BROKERS": "127.0.0.1:1",
     "INFERWATCH_KAFKA_SECURITY": "SASL_PLAINTEXT",
@@ -39,6 +44,7 @@ VERBS = (
     ("doctor",),
     ("settings",),
     ("settings", "--json"),
+    ("alerts", "test"),
 )
 """Those that use settings; `demo` makes its own key and servers."""
 
@@ -116,7 +122,8 @@ def test_a_traceback_shows_no_secret_that_an_exception_quotes() -> None:
 
 
 def test_every_secret_that_is_set_is_looked_for() -> None:
-    assert set(PLANTED.values()) == set(secrets_of(Settings(**PLANTED)))  # type: ignore[arg-type]  # secrets are texts
+    looked_for = {*PLANTED.values(), HOOK, SIGNING} - {PLANTED["alert_targets"]}
+    assert looked_for == set(secrets_of(Settings(**PLANTED)))  # type: ignore[arg-type]  # secrets are texts
     assert secrets_of(Settings()) == []
 
 

@@ -27,10 +27,11 @@ from detectors.base import dump, load
 from detectors.types import Finding
 from streams import topics
 from streams.app import libraries
-from streams.composing import make_bank, make_pipeline
+from streams.composing import make_bank, make_cases, make_pipeline
 from streams.dlq import EVENTS, ORIGIN, Record
+from streams.incidents import Incident
 from streams.keys import load_keys
-from streams.replay import replay_record
+from streams.replay import Casebook, replay_record
 from streams.snapshots import Origin, unseal
 from tests.integration.faults.clients import WATCHED, Clients, log
 from tests.integration.faults.commits import CommitTrace, early_commits, place_of
@@ -76,6 +77,7 @@ def problems(clients: Clients, trace: CommitTrace | None = None) -> list[str]:
         *delivery(clients, expected),
         *commits(clients, expected, trace),
         *learning(clients, expected),
+        *cases(clients),
     ]
 
 
@@ -115,6 +117,22 @@ def learning(clients: Clients, expected: Expected) -> Iterator[str]:
     wrong = sorted(each for each in states.keys() & expected.states.keys() if states[each] != expected.states[each])
     for each in wrong[:3]:
         yield f"state differs ({len(wrong)} do): {each}: {_difference(states[each], expected.states[each])}"
+
+
+def cases(clients: Clients) -> Iterator[str]:
+    """The incidents are those that one pass over the findings in Kafka gives, whoever died in between."""
+    book = Casebook(make_cases(clients.settings))
+    for record in log(clients.settings, topics.FINDINGS):
+        book.take(msgspec.json.decode(record.value, type=Finding))
+    said = {each.incident_id: each for each in book.incidents}
+    rows = clients.rows("SELECT incident_id, body FROM incidents_latest WHERE state != 'merged'")
+    stored = {name: msgspec.json.decode(body, type=Incident) for name, body in rows}
+    yield from _compared("incidents", said.keys(), stored.keys())
+    for name in sorted(said.keys() & stored.keys()):
+        if stored[name] != said[name]:
+            yield f"incident differs: {stored[name].count} findings instead of {said[name].count}"
+    sent = {msgspec.json.decode(record.value)["incident_id"] for record in log(clients.settings, topics.INCIDENTS)}
+    yield from _compared("incidents in Kafka", said.keys(), sent & said.keys())
 
 
 def commits(clients: Clients, expected: Expected, trace: CommitTrace | None) -> Iterator[str]:

@@ -46,7 +46,7 @@ NOTICED_S = 90.0
 TOKEN = "a token for the pages of this test"
 PASSWORD = "of the worker"
 
-INSERTED = ("inference_events", "dead_letters", "findings", "detector_snapshots")
+INSERTED = ("inference_events", "dead_letters", "findings", "incidents", "detector_snapshots")
 WATCHED = tuple(checker.WATCHED.values())
 
 CONFIG = """\
@@ -279,7 +279,10 @@ def test_while_the_broker_is_away_the_worker_waits_and_then_everything_is_there_
 
 def test_what_was_done_and_never_answered_is_done_twice_and_counts_once(watched: Watched) -> None:
     bench = watched.bench
-    sent_to = [topics.full_name(bench.settings, name) for name in (*WATCHED, topics.DEAD_LETTERS, topics.FINDINGS)]
+    sent_to = [
+        topics.full_name(bench.settings, name)
+        for name in (*WATCHED, topics.DEAD_LETTERS, topics.FINDINGS, topics.INCIDENTS)
+    ]
     lost = [(table, bench.clickhouse, insert_into(table)) for table in INSERTED]
     lost += [(topic, bench.kafka, kafka_request(PRODUCE, topic.encode())) for topic in sent_to]
     for what, proxy, matches in lost:

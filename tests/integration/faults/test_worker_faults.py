@@ -19,12 +19,14 @@ CORE_POINTS = (
     "after the insert into inference_events",
     "before the commit of inference-logs",
     "inside the insert into detector_snapshots",
+    "after the send to incidents",
 )
 """The points of the long set that a run of all tests has time for."""
 
 TAMPERED = {
     "TRUNCATE TABLE dead_letters": "dead letters are lost",
     "TRUNCATE TABLE findings": "finding missing",
+    "TRUNCATE TABLE incidents": "incidents are lost",
     "TRUNCATE TABLE detector_snapshots": "subjects with state are lost",
     "TRUNCATE TABLE inference_events": "events are lost",
 }

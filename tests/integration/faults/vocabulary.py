@@ -53,8 +53,8 @@ def points(bench: Bench) -> list[Point]:
     def topic(name: str) -> bytes:
         return topics.full_name(bench.settings, name).encode()
 
-    inserts = ("inference_events", "dead_letters", "detector_snapshots", "findings")
-    sends = (topics.BY_DEPLOYMENT, topics.BY_PRINCIPAL, topics.DEAD_LETTERS, topics.FINDINGS)
+    inserts = ("inference_events", "dead_letters", "detector_snapshots", "findings", "incidents")
+    sends = (topics.BY_DEPLOYMENT, topics.BY_PRINCIPAL, topics.DEAD_LETTERS, topics.FINDINGS, topics.INCIDENTS)
     consumed = (topics.INFERENCE_LOGS, topics.BY_DEPLOYMENT, topics.BY_PRINCIPAL, topics.FINDINGS)
     found = [
         Point(f"{stage.value} the insert into {table}", "clickhouse", insert_into(table), stage)
