@@ -4,7 +4,7 @@ PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet --no-d
 OURS = detectors streams dashboards tests
 N ?= 200
 
-.PHONY: demo test lint unit faults quality lock clean help
+.PHONY: demo test lint unit faults quality speed lock clean help
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -30,6 +30,9 @@ faults: .venv/.development  ## N=200 seeded schedules of faults from SEED (drawn
 
 quality: .venv/.development  ## measure the detectors on ../shared/data into tests/quality/RESULTS.md; TASK=name for one
 	.venv/bin/python -m tests.quality $(if $(TASK),--task $(TASK)) $(if $(SEEDS),--seeds $(SEEDS))
+
+speed: .venv/.development  ## measure from event to alert at 5,000 events/s into tests/speed/RESULTS-alerts.md
+	.venv/bin/python -m tests.speed.alert_latency --write
 
 lock:  ## compile the locks anew from pyproject.toml (needs uv)
 	echo 'setuptools>=80' | uv pip compile --quiet pyproject.toml - --extra local --generate-hashes --no-header \

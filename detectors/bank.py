@@ -2,13 +2,19 @@
 
 A bank is fed messages in offset order. It is pure: what it remembers it hands out as bytes, and what
 it has forgotten (`unknown`) it is given back (`admit`) by whoever can read a store. A subject that was
-seen less than `patience` times is but a number in its partition's `Newcomers`.
+seen less than `patience` times is but a number in its partition's `Newcomers`; one of whom somebody gave notice is live
+at once, since an approval may come before the first call.
+
+A notice is no call: it goes only to the detectors that name `notice` among the fields they need, and counts toward no
+warm-up. Where a detection asks for it (`Detection.rebaselines`), or a notice sets a new baseline, the detectors that
+compare how the subject answers with its past (`Metadata.rebaselined`) begin afresh with that very observation.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib
+import itertools
 import math
 import operator
 import pkgutil
@@ -21,14 +27,8 @@ from detectors import catalog
 from detectors.alarms import Budget
 from detectors.base import COHORT, DEPLOYMENT, PRINCIPAL, Detector, dump, load
 from detectors.newcomers import Newcomers
-from detectors.types import Detection, Evidence, Finding, Observation, Severity
-
-COOL_DOWN_S = 3_600.0
-"""One detector speaks about one subject once an hour of event time, unless it gets more severe: it prevents a
-page per request."""
-
-_MAX_FIRED = 256
-"""Cool-downs of one subject: a detector of cohorts has one for each."""
+from detectors.subjects import Subject
+from detectors.types import BASELINE, Detection, Evidence, Finding, Observation, Severity
 
 MAX_SUBJECTS = 100_000
 """Live subjects of one bank; the least recently seen leave first, so that an attacker who opens accounts
@@ -66,41 +66,6 @@ class SubjectState(msgspec.Struct, frozen=True):
     detectors: dict[str, tuple[int, bytes]]
 
 
-class _Subject:
-    """One subject's live detectors; `warming` are the ids of those that lack observations."""
-
-    __slots__ = ("detectors", "fired", "next_offset", "partition", "warming")
-
-    def __init__(
-        self, partition: int, detectors: dict[str, Detector], fired: dict[str, tuple[float, int]], offset: int
-    ) -> None:
-        self.partition = partition
-        self.detectors = detectors
-        self.fired = fired
-        self.next_offset = offset
-        self.warming = [name for name, detector in detectors.items() if detector.lacks]
-
-    def settle(self) -> None:
-        """Find out who is ready by now."""
-        if self.warming:
-            self.warming = [name for name in self.warming if self.detectors[name].lacks]
-
-    def replace(self, detector_id: str, fresh: Detector) -> None:
-        """Put a fresh detector in the place of one that broke."""
-        self.detectors[detector_id] = fresh
-        self.warming = [name for name, detector in self.detectors.items() if detector.lacks]
-
-    def speaks(self, detector_id: str, time_s: float, severity: Severity) -> bool:
-        """Whether a detection is to be said now; if so, it is the last one said."""
-        last_s, last_rank = self.fired.get(detector_id, (math.inf, 0))
-        if abs(time_s - last_s) < COOL_DOWN_S and severity.rank <= last_rank:
-            return False
-        self.fired[detector_id] = (time_s, severity.rank)
-        if len(self.fired) > _MAX_FIRED:
-            del self.fired[next(iter(self.fired))]
-        return True
-
-
 class Bank:
     """Detector instances by (detector id, subject) for one scope; bounded, least recently seen leave first."""
 
@@ -120,12 +85,15 @@ class Bank:
         """
         kinds = discover() if kinds is None else kinds
         self.scope = scope
-        self.kinds = {name: kind for name, kind in kinds.items() if kind.metadata.scope == scope}
+        own = [(name, kind) for name, kind in kinds.items() if kind.metadata.scope == scope]
+        # Those that begin afresh come last: by then it is known at which observations of a message they do.
+        self.kinds = dict(sorted(own, key=lambda each: each[1].metadata.rebaselined))
+        self._noticing = {name for name, kind in self.kinds.items() if kind.metadata.notices}
         self._share = budget.share(scope, len(kinds) if sharers is None else sharers)
         self._max_subjects = max_subjects
         self._patience = patience
         self._newcomers: dict[int, Newcomers] = {}
-        self._subjects: OrderedDict[str, _Subject] = OrderedDict()
+        self._subjects: OrderedDict[str, Subject] = OrderedDict()
         self._changed: set[str] = set()
         self._evicted: dict[str, tuple[int, int, bytes]] = {}
 
@@ -185,7 +153,7 @@ class Bank:
     def begin(self, subject: str, partition: int) -> None:
         """Make a subject live that is no newcomer but whose state is lost."""
         detectors = {name: kind(share=self._share) for name, kind in self.kinds.items()}
-        self._subjects[subject] = _Subject(partition, detectors, {}, 0)
+        self._subjects[subject] = Subject(partition, detectors, {}, 0)
         self.newcomers(partition).forget(subject)
 
     def newcomers(self, partition: int) -> Newcomers:
@@ -196,13 +164,13 @@ class Bank:
         """Take `newcomers`, as they were saved, for those of a partition; they are counted in place."""
         self._newcomers[partition] = newcomers
 
-    def _enter(self, subject: str, partition: int) -> _Subject | None:
+    def _enter(self, subject: str, partition: int, patience: int) -> Subject | None:
         """A subject that is not live: one that is about to leave comes back, a newcomer may get established."""
         pending = self._evicted.pop(subject, None)
         if pending is not None:
             self.admit(subject, partition, pending[-1])
             self._changed.add(subject)
-        elif self.newcomers(partition).establish(subject, self._patience):
+        elif self.newcomers(partition).establish(subject, patience):
             self.begin(subject, partition)
         return self._subjects.get(subject)
 
@@ -215,7 +183,7 @@ class Bank:
 
     def apply(self, partition: int, offset: int, observations: Sequence[Observation]) -> list[Finding]:
         """Learn the observations of one message; what a subject has already learned is skipped."""
-        taken: dict[str, tuple[_Subject, list[tuple[int, Observation]]]] = {}
+        taken: dict[str, tuple[Subject, list[tuple[int, Observation]]]] = {}
         for place, observation in enumerate(observations):
             name = self.subject_of(observation)
             if name is None:
@@ -225,7 +193,7 @@ class Bank:
                 continue
             subject = self._subjects.get(name)
             if subject is None:
-                subject = self._enter(name, partition)
+                subject = self._enter(name, partition, self._patience if observation.notice is None else 1)
             if subject is not None and offset >= subject.next_offset:
                 taken[name] = subject, [(place, observation)]
         found: list[tuple[int, Finding]] = []
@@ -242,41 +210,81 @@ class Bank:
     def _learn(
         self,
         name: str,
-        subject: _Subject,
+        subject: Subject,
         learned: list[tuple[int, Observation]],
         found: list[tuple[int, Finding]],
     ) -> None:
-        """Observations of one message to all detectors of their subject; one that breaks is replaced by a fresh one.
+        """Observations of one message to all detectors of their subject.
 
         One detector after the other, each over all of them: what it works with stays in the processor's caches, which
         is twice as fast as one observation after the other.
         """
+        calls = learned
+        afresh: list[int] = []
+        if any(observation.notice is not None for _, observation in learned):
+            calls = [each for each in learned if each[1].notice is None]
+            afresh = [place for place, each in learned if each.notice is not None and each.notice.kind == BASELINE]
         for detector_id in subject.detectors:
-            detector = subject.detectors[detector_id]
-            # Counting toward the warm-up of those that are not ready: all of them are soon, and then it is free.
-            warming = detector_id in subject.warming
-            for place, observation in learned:
-                if warming:
-                    detector.hear(observation)
-                    warming = detector.lacks > 0
-                try:
-                    detection = detector.update(observation)
-                except BaseException as error:
-                    # River's Rust parts panic with a BaseException of their own; anything else of that kind is the
-                    # process being stopped.
-                    if not isinstance(error, Exception) and type(error).__module__ != "pyo3_runtime":
-                        raise
-                    detector = self.kinds[detector_id](share=self._share)
-                    warming = detector.lacks > 0
-                    subject.replace(detector_id, detector)
-                    if subject.speaks(f"{DETECTOR_FAULT} {detector_id}", observation.time_s, Severity.MEDIUM):
-                        found.append((place, self._fault(detector_id, type(error).__name__, name, observation)))
-                    continue
-                if detection is None:
-                    continue
-                spoken = detector_id if detection.subject is None else f"{detector_id} {detection.subject}"
-                if subject.speaks(spoken, observation.time_s, detection.severity):
-                    found.append((place, self._finding(detector_id, name, observation, detection)))
+            meant = learned if detector_id in self._noticing else calls
+            if afresh and self.kinds[detector_id].metadata.rebaselined:
+                self._feed_afresh(detector_id, name, subject, meant, sorted(set(afresh)), found)
+            elif meant:
+                afresh += self._feed(detector_id, name, subject, meant, found)
+
+    def _feed_afresh(
+        self,
+        detector_id: str,
+        name: str,
+        subject: Subject,
+        learned: list[tuple[int, Observation]],
+        afresh: list[int],
+        found: list[tuple[int, Finding]],
+    ) -> None:
+        """The observations of a message in stretches: before each but the first, one that was fresh takes its place."""
+        for start, end in itertools.pairwise((-1, *afresh, math.inf)):
+            if start >= 0:
+                subject.replace(detector_id, self.kinds[detector_id](share=self._share))
+                subject.rest(detector_id)
+            self._feed(detector_id, name, subject, [each for each in learned if start <= each[0] < end], found)
+
+    def _feed(
+        self,
+        detector_id: str,
+        name: str,
+        subject: Subject,
+        learned: list[tuple[int, Observation]],
+        found: list[tuple[int, Finding]],
+    ) -> list[int]:
+        """Observations to one detector, in order; where it asks for a new baseline. One that breaks is replaced."""
+        detector = subject.detectors[detector_id]
+        afresh = []
+        # Counting toward the warm-up of those that are not ready: all of them are soon, and then it is free.
+        warming = detector_id in subject.warming
+        for place, observation in learned:
+            if warming and observation.notice is None:
+                detector.hear(observation)
+                warming = detector.lacks > 0
+            try:
+                detection = detector.update(observation)
+            except BaseException as error:
+                # River's Rust parts panic with a BaseException of their own; anything else of that kind is the
+                # process being stopped.
+                if not isinstance(error, Exception) and type(error).__module__ != "pyo3_runtime":
+                    raise
+                detector = self.kinds[detector_id](share=self._share)
+                warming = detector.lacks > 0
+                subject.replace(detector_id, detector)
+                if subject.speaks(f"{DETECTOR_FAULT} {detector_id}", observation.time_s, Severity.MEDIUM):
+                    found.append((place, self._fault(detector_id, type(error).__name__, name, observation)))
+                continue
+            if detection is None:
+                continue
+            if detection.rebaselines:
+                afresh.append(place)
+            spoken = " ".join(filter(None, (detector_id, detection.subject, detection.fact)))
+            if subject.speaks(spoken, observation.time_s, detection.severity):
+                found.append((place, self._finding(detector_id, name, observation, detection)))
+        return afresh
 
     def take_changed(self) -> list[tuple[str, int, int, bytes]]:
         """Subject, partition, next offset and state of every subject that learned since the last call.
@@ -349,11 +357,11 @@ class Bank:
         identity = "\0".join((detector, str(version), self.scope, subject, observation.event_id))
         return hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
 
-    def _freeze(self, subject: _Subject) -> bytes:
+    def _freeze(self, subject: Subject) -> bytes:
         states = {name: (detector.metadata.version, dump(detector)) for name, detector in subject.detectors.items()}
         return msgspec.msgpack.encode(SubjectState(subject.next_offset, subject.fired, states))
 
-    def _thaw(self, partition: int, state: bytes) -> tuple[_Subject, list[str]]:
+    def _thaw(self, partition: int, state: bytes) -> tuple[Subject, list[str]]:
         """A subject from its state, and which detectors saved another version of theirs: that is not even parsed."""
         saved = msgspec.msgpack.decode(state, type=SubjectState)
         detectors: dict[str, Detector] = {}
@@ -367,4 +375,4 @@ class Bank:
                 detectors[name] = kind(share=self._share)
                 if version is not None:
                     outdated.append(name)
-        return _Subject(partition, detectors, saved.fired, saved.next_offset), outdated
+        return Subject(partition, detectors, saved.fired, saved.next_offset), outdated

@@ -29,7 +29,8 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     many usable observations of a subject it needs before it can say anything (more where they are of several
     models, or where it waits for days to pass). `severity` is the highest it gives. `atlas` and `owasp` are ids in
     the pinned framework data. `score_unit` says what score and threshold count. `runbook` are the responder's steps
-    in order.
+    in order. `rebaselined` says that it compares how a deployment answers with how it did: after an approved change it
+    begins afresh.
     """
 
     version: int
@@ -48,6 +49,12 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     known_gaps: tuple[str, ...]
     runbook: tuple[str, ...]
     references: tuple[str, ...]
+    rebaselined: bool = False
+
+    @property
+    def notices(self) -> bool:
+        """Whether it is told what somebody says of a deployment (`Notice`), beside the calls."""
+        return "notice" in self.requires or "notice" in self.any_of
 
     def can_use(self, observation: Observation) -> bool:
         """Whether an observation has the fields that are needed."""

@@ -18,6 +18,13 @@ MAX_TIME_S = 4_102_444_800.0
 CANARY = "canary"
 """The `operation` of a call that asks a known prompt again, of its own accord and on a schedule."""
 
+APPROVED = "approved"
+REJECTED = "rejected"
+REPORT = "report"
+BASELINE = "baseline"
+NOTICES = (APPROVED, REJECTED, REPORT, BASELINE)
+"""The kinds of `Notice`."""
+
 
 class Severity(enum.StrEnum):
     """How soon a person must look, from a note to a page."""
@@ -181,6 +188,31 @@ class InferenceEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     response_id: str | None = None
 
 
+class Notice(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
+    """What a person or an attestation says of a deployment, among its calls.
+
+    `kind` is one of `NOTICES`: a change a person ``approved`` or ``rejected``, a ``report`` of what was found on the
+    serving side's disks, or that what the deployment does now is its new ``baseline``. `component` is the name of a
+    field of `Components` or ``served_model`` ("" of a report and a baseline), `version` the digest it is about ("" of
+    a baseline), `before` the one it takes the place of. An approval holds from `from_s` (`None`: from its own time
+    on) until `until_s` (`None`: without an end), unix seconds UTC. `reference` is the change's id or ticket, cut at 96
+    characters.
+
+    Of a report only: `risks` are its concerns of level alarm as ``kind:place`` (at most 32 of 96 characters), `tools`
+    the names of a tool list's tools with a digest each (at most 128).
+    """
+
+    kind: str
+    component: str = ""
+    version: str = ""
+    before: str | None = None
+    from_s: float | None = None
+    until_s: float | None = None
+    reference: str = ""
+    risks: tuple[str, ...] = ()
+    tools: tuple[tuple[str, str], ...] = ()
+
+
 class Observation(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """A compact, text-free row of features of one event; what detectors see.
 
@@ -208,6 +240,9 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc
     `prompt_tokens` are hashes of words of the last user message (`tokens`), `output_opening` of the first words of
     the output. `hosts` are named by the output, by tool calls or by the serving side (`hosts`; pseudonyms where no
     text may be stored), `leaks` the kinds of secrets and of exfiltration in the output (`leaks`).
+
+    An observation with a `notice` is no call: it tells what somebody said of the deployment at that point of its
+    calls, and has nothing else but `components`, the digests that a report found.
     """
 
     event_id: str
@@ -255,6 +290,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc
     prompt_tail: int | None = None
     prompt_place: bytes | None = None
     layout: tuple[float, ...] | None = None
+    notice: Notice | None = None
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -271,7 +307,10 @@ class Detection(msgspec.Struct, frozen=True, kw_only=True):
 
     `score` and `threshold` share the detector's own unit (its metadata names it) and
     ``score >= threshold``. `onset_s` is the event time at which the change is estimated to have begun. `subject`
-    names the cohort it is about where that is not the subject the detector was made for.
+    names the cohort it is about where that is not the subject the detector was made for. `rebaselines` asks that
+    what compares how the deployment answers with its past begins afresh: the past is of no use from here on. `fact`
+    names what is said by a detector that says each thing but once and rations that itself: it has a cool-down of its
+    own, so that what is said first does not swallow the next.
     """
 
     summary: str
@@ -281,6 +320,8 @@ class Detection(msgspec.Struct, frozen=True, kw_only=True):
     onset_s: float
     evidence: tuple[Evidence, ...] = ()
     subject: str | None = None
+    rebaselines: bool = False
+    fact: str = ""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

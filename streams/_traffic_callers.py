@@ -2,13 +2,14 @@
 
 People come in sessions with pauses, applications fill one template in bursts or steadily, a batch job runs
 once, an evaluation repeats its prompts, and late in the span one account begins to walk through a family of
-exercises. Shares of all calls: `_SHARES`.
+exercises. Shares of all calls: `SHARES`.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from random import Random
 
@@ -79,6 +80,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     top_p: float | None = None
     max_tokens: int | None = None
     stream: bool = False
+    region: str | None = None
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,14 +108,14 @@ class Span(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """All calls in order of time, and the principal that sweeps."""
+    """All calls in order of time, and the principal that sweeps ("" where none does)."""
 
     calls: list[Call]
     sweeper: str
 
 
 _PEOPLE = {CHAT: 320, ASSISTANT: 160, SUMMARIES: 40}
-_SHARES = {
+SHARES: Mapping[str, Mapping[Deployment, float]] = {
     "people": {CHAT: 0.33, ASSISTANT: 0.16, SUMMARIES: 0.05},
     "steady": {CHAT: 0.06, ASSISTANT: 0.05, SUMMARIES: 0.08},
     "bursty": {CHAT: 0.04, ASSISTANT: 0.05, SUMMARIES: 0.03},
@@ -131,17 +133,26 @@ _EVALUATION_PROMPTS, _EVALUATION_ROUNDS = 40, 6
 _BINS = 30
 
 
-def plan(rng: Random, span: Span, events: int) -> Plan:
-    """`events` calls of all kinds of callers."""
+def plan(
+    rng: Random,
+    span: Span,
+    events: int,
+    shares_of: Mapping[str, Mapping[Deployment, float]] = SHARES,
+    busy: Sequence[float] = (),
+) -> Plan:
+    """`events` calls of all kinds of callers.
+
+    `busy` are the weights of equal parts of the span, drawn where there are none.
+    """
     wanted: list[tuple[str, Deployment, float]] = []
-    for kind, shares in _SHARES.items():
+    for kind, shares in shares_of.items():
         for deployment, share in shares.items():
             if kind == "people":
                 activity = [rng.lognormvariate(0.0, 0.5) for _ in range(_PEOPLE[deployment])]
                 wanted += [(kind, deployment, share * one / sum(activity)) for one in activity]
             else:
                 wanted.append((kind, deployment, share))
-    busy = [rng.lognormvariate(0.0, 0.3) for _ in range(_BINS)]
+    busy = busy or [rng.lognormvariate(0.0, 0.3) for _ in range(_BINS)]
     borders = [round(each * events) for each in accumulate(share for _, _, share in wanted)]
     borders[-1] = events
     calls: list[Call] = []
@@ -174,14 +185,14 @@ def _caller(rng: Random, kind: str, deployment: Deployment) -> Caller:
     )
 
 
-def _moment(rng: Random, span: Span, busy: list[float]) -> float:
+def _moment(rng: Random, span: Span, busy: Sequence[float]) -> float:
     """A time within the span, likelier in its busy parts."""
     cumulated = list(accumulate(busy))
-    place = min(bisect(cumulated, rng.random() * cumulated[-1]), _BINS - 1)
-    return span.at((place + rng.random()) / _BINS)
+    place = min(bisect(cumulated, rng.random() * cumulated[-1]), len(busy) - 1)
+    return span.at((place + rng.random()) / len(busy))
 
 
-def _people(rng: Random, span: Span, caller: Caller, count: int, busy: list[float]) -> list[Call]:
+def _people(rng: Random, span: Span, caller: Caller, count: int, busy: Sequence[float]) -> list[Call]:
     """Sessions of about eight turns on one topic; between turns somebody reads and types."""
     calls: list[Call] = []
     while len(calls) < count:
@@ -209,12 +220,12 @@ def _templated(rng: Random, caller: Caller, time_s: float) -> Call:
     return Call(time_s=time_s, caller=caller, topic=topic, prompt=prompt)
 
 
-def _steady(rng: Random, span: Span, caller: Caller, count: int, busy: list[float]) -> list[Call]:
+def _steady(rng: Random, span: Span, caller: Caller, count: int, busy: Sequence[float]) -> list[Call]:
     """An application whose own users come and go: Poisson arrivals."""
     return [_templated(rng, caller, _moment(rng, span, busy)) for _ in range(count)]
 
 
-def _bursty(rng: Random, span: Span, caller: Caller, count: int, busy: list[float]) -> list[Call]:
+def _bursty(rng: Random, span: Span, caller: Caller, count: int, busy: Sequence[float]) -> list[Call]:
     """An application that works off queues: some 25 calls within seconds, then nothing for minutes."""
     times: list[float] = []
     while len(times) < count:
@@ -224,12 +235,12 @@ def _bursty(rng: Random, span: Span, caller: Caller, count: int, busy: list[floa
     return [_templated(rng, caller, time_s) for time_s in times[:count]]
 
 
-def _batch(rng: Random, span: Span, caller: Caller, count: int, _: list[float]) -> list[Call]:
+def _batch(rng: Random, span: Span, caller: Caller, count: int, _: Sequence[float]) -> list[Call]:
     """A job that runs once, from 20 % to 40 % of the span, one call after the other."""
     return [_templated(rng, caller, span.at(0.2 + 0.2 * (place + rng.random()) / count)) for place in range(count)]
 
 
-def _evaluation(rng: Random, span: Span, caller: Caller, count: int, _: list[float]) -> list[Call]:
+def _evaluation(rng: Random, span: Span, caller: Caller, count: int, _: Sequence[float]) -> list[Call]:
     """The same prompts again in every round: machine-like, and no extraction."""
     topics = [rng.choice(caller.deployment.topics) for _ in range(_EVALUATION_PROMPTS)]
     prompts = [question(rng, topic) for topic in topics]
@@ -243,7 +254,7 @@ def _evaluation(rng: Random, span: Span, caller: Caller, count: int, _: list[flo
     return calls
 
 
-def _sweep(rng: Random, span: Span, caller: Caller, count: int, busy: list[float]) -> list[Call]:
+def _sweep(rng: Random, span: Span, caller: Caller, count: int, busy: Sequence[float]) -> list[Call]:
     """A little ordinary use, then exercises in a steady rhythm, log-probabilities asked for in a third of them."""
     ordinary = _people(rng, Span(span.start_s, span.sweep_s, span.sweep_s), caller, count // 50, busy)
     count -= len(ordinary)

@@ -25,14 +25,17 @@ from streams.health import HealthServer, Pages
 from streams.keys import load_keys, snapshot_keys
 from streams.lookout import Lookout
 from streams.metrics import Metrics
-from streams.notify import couriers
+from streams.notices import Notices
+from streams.notify import readers
 from streams.readiness import NOT_ASSIGNED, Readiness
 from streams.security import kafka_context, kafka_login
+from streams.sending import NOTICE_TOPICS
 from streams.settings import Settings
 from streams.sinks import DeadLetters, Message, Sender, Writer
+from streams.stalls import Stalls
 from streams.topics import BrokerError, Topic
 
-ROLES = ("ingest", "watch-deployments", "watch-principals", "triage", "notify")
+ROLES = ("ingest", "provenance", "watch-deployments", "watch-principals", "triage", "notify")
 """What a worker may do; one process may do all of it."""
 
 _BUFFERED_EVENTS = 128
@@ -93,15 +96,15 @@ class _HealthService(faust.Service):
 
 
 class _NotifyService(faust.Service):
-    """The couriers of alerts: not of Faust's consumer group, for each target has a place of its own in `findings`."""
+    """The readers of alert targets: not of Faust's consumer group, for each target has a place of its own."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         super().__init__()
-        self._couriers = couriers(settings, metrics.alerted)
+        self._readers = readers(settings, metrics.alerted)
 
     async def on_start(self) -> None:
-        for courier in self._couriers:
-            self.add_future(keep(courier.run))
+        for reader in self._readers:
+            self.add_future(keep(reader.run))
 
 
 class Worker:
@@ -121,19 +124,21 @@ class Worker:
         self._readiness = Readiness()
         self._metrics = Metrics(self._readiness)
         self._metrics.watch_lag(self._lag)
-        makers: dict[str, Callable[[], tuple[Topic, Handler]]] = {
-            "ingest": self._ingest,
-            "watch-deployments": lambda: self._watch(DEPLOYMENT, topics.BY_DEPLOYMENT),
-            "watch-principals": lambda: self._watch(PRINCIPAL, topics.BY_PRINCIPAL),
-            "triage": self._triage,
+        makers: dict[str, Callable[[], Sequence[tuple[Topic, Handler]]]] = {
+            "ingest": lambda: [self._ingest()],
+            "provenance": lambda: [self._notices(*each) for each in NOTICE_TOPICS.items()],
+            "watch-deployments": lambda: [self._watch(DEPLOYMENT, topics.BY_DEPLOYMENT)],
+            "watch-principals": lambda: [self._watch(PRINCIPAL, topics.BY_PRINCIPAL)],
+            "triage": lambda: [self._triage()],
         }
         self._agents = [role for role in roles if role in makers]
         self._services = [_NotifyService(settings, self._metrics)] if "notify" in roles else []
         if self._agents:
             self._follow_assignment()
+            self.app.task()(self._end_when_stalled)
         for role in self._agents:
-            topic, handler = makers[role]()
-            self._register(role, topic, handler)
+            for topic, handler in makers[role]():
+                self._register(role, topic, handler)
 
     def run(self) -> None:
         """Work until SIGTERM or SIGINT; the process ends with the worker's exit status."""
@@ -161,7 +166,8 @@ class Worker:
             generation = lambda: int(self.app.consumer_generation_id)  # noqa: E731 - read at each batch
             await consume(stream, timed, generation, settings.batch_records, settings.batch_wait_s)
 
-        self.app.agent(source, concurrency=1, name=role)(agent)
+        # Faust knows agents by their name: a role may have several, each with a topic of its own.
+        self.app.agent(source, concurrency=1, name=f"{role}:{topic.name}")(agent)
 
     def _follow_assignment(self) -> None:
         """Not ready while partitions are on their way."""
@@ -175,6 +181,26 @@ class Worker:
         self._readiness.wait("partitions", NOT_ASSIGNED)
         self.app.on_partitions_revoked.connect(lost, weak=False)
         self.app.on_partitions_assigned.connect(given, weak=False)
+
+    async def _end_when_stalled(self) -> None:
+        held: list[tuple[str, int]] = []
+
+        def assigned() -> Sequence[tuple[str, int]]:
+            """While partitions move, those that were held before: a move that never ends is what is looked for."""
+            now = self.app.consumer.assignment()
+            if now or NOT_ASSIGNED not in self._readiness.reasons():
+                prefix = self._settings.topic_prefix
+                held[:] = [(each.topic.removeprefix(prefix), each.partition) for each in now]
+            return held
+
+        stalls = Stalls(
+            functools.partial(topics.progress, self._settings),
+            assigned,
+            waits=lambda: any(reason != NOT_ASSIGNED for reason in self._readiness.reasons()),
+            patience_s=self._settings.stall_s,
+            clock=time.monotonic,
+        )
+        await keep(stalls.watch)
 
     def _lag(self) -> Iterable[tuple[str, int, int]]:
         """By topic and partition, what is on the broker and not committed; only what is known by now."""
@@ -194,6 +220,10 @@ class Worker:
         ]
         limit = LimitPolicy(ratio=self._settings.dead_letter_ratio, run=self._settings.dead_letter_run)
         return source, Ingest(pipeline, writer, self._dead_letters(writer), keyings, self._metrics, limit)
+
+    def _notices(self, kind: str, name: str) -> tuple[Topic, Handler]:
+        writer, source = self._writer(), self._found[name]
+        return source, Notices(kind, source, writer, self._dead_letters(writer), self._sender(topics.BY_DEPLOYMENT))
 
     def _watch(self, scope: str, name: str) -> tuple[Topic, Handler]:
         source = self._found[name]

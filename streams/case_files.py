@@ -10,7 +10,7 @@ import msgspec
 
 from detectors.types import Severity
 from streams.clickhouse import Store
-from streams.incidents import OPEN, Incident, Radius
+from streams.incidents import OPEN, Incident, Radius, Verdict
 from streams.triage import MOST_LIVE
 
 _log = logging.getLogger(__name__)
@@ -19,7 +19,10 @@ VERDICTS = ("true", "false", "benign")
 SHUT = "closed"
 """What is said of an incident that a person closes; it opens again with the next finding."""
 
+ASSIGNED = "assigned"
+
 _MOST_OVERDUE = 1_000
+_MOST_SAID = 100
 _RECALL = f"""
 SELECT deployment, body FROM incidents_latest WHERE deployment IN {{deployments:Array(String)}}
 ORDER BY last DESC, incident_id DESC LIMIT {MOST_LIVE} BY deployment
@@ -32,12 +35,13 @@ ORDER BY last LIMIT {_MOST_OVERDUE}
 """  # noqa: S608 - as above
 _LIST = """
 SELECT incidents_latest.incident_id AS incident_id, body, toFloat64(stored_at) AS stored_s,
-       said.what AS verdict, said.why AS note, toFloat64(said.shut) AS shut_s
+       said.what AS verdict, said.why AS note, said.given AS assignee, toFloat64(said.shut) AS shut_s
 FROM incidents_latest
 LEFT JOIN
 (
-    SELECT incident_id, argMaxIf(verdict, said_at, verdict != 'closed') AS what,
-           argMaxIf(note, said_at, verdict != 'closed') AS why, maxIf(said_at, verdict = 'closed') AS shut
+    SELECT incident_id, argMaxIf(verdict, said_at, verdict IN ('true', 'false', 'benign')) AS what,
+           argMaxIf(note, said_at, verdict IN ('true', 'false', 'benign')) AS why,
+           argMaxIf(assignee, said_at, verdict = 'assigned') AS given, maxIf(said_at, verdict = 'closed') AS shut
     FROM incident_verdicts GROUP BY incident_id
 ) AS said ON said.incident_id = incidents_latest.incident_id
 WHERE incidents_latest.severity >= {severity:String}
@@ -46,6 +50,13 @@ WHERE incidents_latest.severity >= {severity:String}
   AND startsWith(incidents_latest.incident_id, {incident_id:String})
   AND (state != 'merged' OR {merged:Bool})
 ORDER BY last DESC, incident_id LIMIT {limit:UInt32}
+"""
+_HISTORY = f"""
+SELECT incident_id, verdict, note, said_by, assignee, toFloat64(said_at) AS said_s FROM incident_verdicts FINAL
+WHERE incident_id = {{incident_id:String}} ORDER BY said_at DESC LIMIT {_MOST_SAID}
+"""  # noqa: S608 - a constant of ours
+_PRECISION = """
+SELECT detector, confirmed, refuted, benign, precision, low, high FROM detector_precision ORDER BY detector
 """
 _EXTENT = """
 SELECT count() AS events, uniqExact(principal) AS principals, uniqExact(session) AS sessions,
@@ -65,6 +76,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     verdict: str | None = None
     note: str | None = None
+    assignee: str | None = None
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +88,22 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     since_s: float = 0.0
     limit: int = 100
     merged: bool = False
+
+
+class Precision(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a detector was right where people said so: `precision` of `confirmed` and `refuted` incidents.
+
+    `low` and `high` bound it (Wilson, 95 %); all three are `None` where nothing was judged. What was real and harmless
+    is counted as `benign` and in neither.
+    """
+
+    detector: str
+    confirmed: int
+    refuted: int
+    benign: int
+    precision: float | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 class Extent(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +144,16 @@ def listed(store: Store, asked: Asked) -> list[Case]:
     return [case for row in reversed(rows) for case in _case(row)]
 
 
+def history(store: Store, incident_id: str) -> list[Verdict]:
+    """What people said of an incident, in order; the latest where that is a lot. Raises `StoreError`."""
+    return [Verdict(**row) for row in reversed(store.query(_HISTORY, {"incident_id": incident_id}))]
+
+
+def precision(store: Store) -> list[Precision]:
+    """What verdicts say of each detector. Raises `StoreError`."""
+    return [Precision(**row) for row in store.query(_PRECISION)]
+
+
 def extent(store: Store, radius: Radius) -> Extent:
     """The blast radius in numbers. Raises `StoreError`."""
     (row,) = store.query(
@@ -140,6 +178,7 @@ def _case(row: dict[str, Any]) -> Iterable[Case]:
             state="closed by hand" if shut else incident.state,
             verdict=row["verdict"] or None,
             note=row["note"] or None,
+            assignee=row["assignee"] or None,
         )
 
 

@@ -18,7 +18,18 @@ from rich.console import Console
 
 from detectors.base import DEPLOYMENT, PRINCIPAL
 from detectors.types import Finding
-from streams import show, verbs_alerts, verbs_attest, verbs_backtest, verbs_canary, verbs_dead_letters, verbs_incidents
+from streams import (
+    show,
+    verbs_alerts,
+    verbs_attest,
+    verbs_backtest,
+    verbs_baselines,
+    verbs_canary,
+    verbs_changes,
+    verbs_dead_letters,
+    verbs_incidents,
+    verbs_suppress,
+)
 from streams.keys import present_keys
 from streams.logs import clean_traceback
 from streams.settings import Settings, SettingsError
@@ -40,10 +51,13 @@ app.command(epilog="Example: inferwatch backtest --since 7d --detector latency_s
 )
 app.add_typer(verbs_canary.app, name="canary")
 app.add_typer(verbs_incidents.app, name="incidents")
+app.add_typer(verbs_suppress.app, name="suppress")
 app.command(epilog="Example: inferwatch attest models/support-chat --packages requirements.lock --mcp tools.json")(
     verbs_attest.attest
 )
 app.add_typer(verbs_alerts.app, name="alerts")
+app.add_typer(verbs_changes.app, name="changes")
+app.add_typer(verbs_baselines.app, name="baseline")
 
 EXIT_USAGE = 2
 EXIT_FAILED = 1
@@ -107,7 +121,7 @@ def _version(
         raise typer.Exit
 
 
-@app.command(epilog="Example: inferwatch demo --keep, then `inferwatch findings --follow` in a second terminal")
+@app.command(epilog="Example: inferwatch demo --scenario tool_rug_pull")
 def demo(
     source: Annotated[
         Path | None, typer.Option("--from", help="Play recorded data from this directory instead of synthetic traffic.")
@@ -115,11 +129,33 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of the traffic.")] = 1,
     events: Annotated[int, typer.Option(min=2_000, help="How many events to send, at most.")] = 20_000,
     keep: Annotated[bool, typer.Option("--keep", help="Stay up after the summary, until Ctrl-C.")] = False,
+    scenario: Annotated[
+        str, typer.Option(help="Play this scenario instead and say whether all came as expected; `list` lists them.")
+    ] = "",
+    write: Annotated[
+        Path | None, typer.Option(help="Write the scenario's events and notices to this file, for `replay` or `send`.")
+    ] = None,
 ) -> None:
     """Start everything on this machine, send traffic with an incident inside, show what is found."""
+    if scenario or write:
+        raise typer.Exit(_demo_scenario(scenario, seed, write))
     from streams.demo import run  # noqa: PLC0415 - it needs the extra `local`
 
     raise typer.Exit(run(_settings(), source=source, seed=seed, events=events, keep=keep))
+
+
+def _demo_scenario(name: str, seed: int, path: Path | None) -> int:
+    from streams import demo_scenario  # noqa: PLC0415 - as above
+    from streams.scenario import named  # noqa: PLC0415 - as above
+
+    if name == "list":
+        demo_scenario.listing(Console())
+        return 0
+    played = named(name)
+    if path is None:
+        return demo_scenario.run(_settings(), played, seed)
+    print(f"wrote {demo_scenario.write(played, seed, path)} lines to {path}", file=sys.stderr)
+    return 0
 
 
 @app.command(epilog="Example: inferwatch worker --roles ingest,triage")
@@ -129,7 +165,7 @@ def worker(
         bool, typer.Option("--local", help="Start the embedded broker and engine too, and set them up.")
     ] = False,
 ) -> None:
-    """Run the agents until SIGTERM: ingest, watch-deployments, watch-principals, triage, notify."""
+    """Run the agents until SIGTERM: ingest, provenance, watch-deployments, watch-principals, triage, notify."""
     from streams.running import ROLES, run_local, run_worker  # noqa: PLC0415 - Faust takes a second to import
 
     chosen = tuple(role.strip() for role in roles.split(",")) if roles else ROLES
@@ -158,7 +194,8 @@ def send(
     if as_json:
         print(msgspec.json.encode(sent).decode())
     else:
-        print(f"sent {sent.records} records, {sent.size_bytes} bytes to {settings.kafka_brokers}")
+        notices = f" ({sent.notices} of them notices)" if sent.notices else ""
+        print(f"sent {sent.records} records{notices}, {sent.size_bytes} bytes to {settings.kafka_brokers}")
 
 
 @app.command(epilog="Example: inferwatch replay yesterday.ndjson.gz --json | jq .summary")
@@ -188,6 +225,7 @@ def replay(
     console.print(
         f"{totals.events} events, {totals.findings} findings, {totals.dead_letters} dead letters, "
         f"{totals.ignored} parts ignored, {len(casebook.incidents)} incidents"
+        + (f", {totals.notices} notices" if totals.notices else "")
     )
     for reason, count in totals.reasons.most_common(5):
         console.print(f"  {count} x {reason}", markup=False)

@@ -21,12 +21,29 @@ from clickhouse_connect.driver.httputil import get_pool_manager
 
 from detectors.types import Finding
 from streams import schema
+from streams.baselines import Baseline
 from streams.dlq import DeadLetter
 from streams.incidents import Incident, Verdict
 from streams.pipeline import Stored
-from streams.rows import DEAD_LETTERS, EVENTS, FINDINGS, INCIDENTS, SNAPSHOTS, VERDICTS, Column, SavedState, columns
+from streams.provenance import Noted
+from streams.rows import (
+    BASELINES,
+    CHANGES,
+    COMPONENT_REPORTS,
+    DEAD_LETTERS,
+    EVENTS,
+    FINDINGS,
+    INCIDENTS,
+    SNAPSHOTS,
+    SUPPRESSIONS,
+    VERDICTS,
+    Column,
+    SavedState,
+    columns,
+)
 from streams.security import clickhouse_context
 from streams.settings import Settings
+from streams.suppressions import Suppression
 
 _MIGRATIONS_TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migrations (version UInt32, name String, applied_at DateTime DEFAULT now())
@@ -111,6 +128,22 @@ class Store:
     def insert_verdict(self, verdict: Verdict) -> None:
         """Store what a person said of an incident; returns when it is durable."""
         self._insert("incident_verdicts", VERDICTS, [verdict])
+
+    def insert_suppression(self, suppression: Suppression) -> None:
+        """Store a suppression, or its end; returns when it is durable."""
+        self._insert("suppressions", SUPPRESSIONS, [suppression])
+
+    def insert_changes(self, rows: Sequence[Noted]) -> None:
+        """Store what people decided of components; returns when it is durable."""
+        self._insert("changes", CHANGES, rows)
+
+    def insert_component_reports(self, rows: Sequence[Noted]) -> None:
+        """Store what attestations found; returns when it is durable."""
+        self._insert("component_reports", COMPONENT_REPORTS, rows)
+
+    def insert_baseline(self, baseline: Baseline) -> None:
+        """Store a baseline, in the place of one with its name; returns when it is durable."""
+        self._insert("baselines", BASELINES, [baseline])
 
     def insert_dead_letters(self, rows: Sequence[DeadLetter]) -> None:
         """Store dead letters; returns when they are durable."""
@@ -263,7 +296,7 @@ def _store_errors() -> Iterator[None]:
             advice = "the schema is missing; run `inferwatch migrate`"
         elif "AUTHENTICATION_FAILED" in text or "REQUIRED_PASSWORD" in text:
             advice = "check INFERWATCH_CLICKHOUSE_USER and INFERWATCH_CLICKHOUSE_PASSWORD"
-        elif "ACCESS_DENIED" in text:
+        elif "ACCESS_DENIED" in text or "Not enough privileges" in text:
             advice = "this user may not do that; see docker/clickhouse/users.xml for what each verb needs"
         elif "CERTIFICATE_VERIFY_FAILED" in text:
             advice = "its certificate is not to be trusted; check the address and INFERWATCH_CLICKHOUSE_CA_PATH"

@@ -44,4 +44,4 @@ def make_cases(settings: Settings) -> Cases:
     """What makes incidents of findings."""
     catalog = {name: kind.metadata for name, kind in discover().items()}
     owners = {} if settings.owners is None else owners_of(settings.owners)
-    return Cases(settings.incident_quiet_s, catalog, owners)
+    return Cases(settings.incident_quiet_s, catalog, owners, settings.incident_cool_down_s)

@@ -9,52 +9,40 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import signal
 import sys
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from detectors.base import PRINCIPAL
 from detectors.types import Finding, InferenceEvent, Severity
-from streams import incident_page, show, topics
+from streams import incident_lines, show
 from streams.addressing import DEMO
 from streams.asking import Filter, list_findings
 from streams.case_files import Asked, Case, listed
-from streams.clickhouse import Store, migrate
+from streams.clickhouse import Store
+from streams.demo_stack import Rest, command, fresh, running, stored
 from streams.keys import load_keys
-from streams.local import Child, LocalStack, LocalStackError, engine_environment, stack_addresses
 from streams.privacy import Pseudonymizer
 from streams.producer import CONTENT_TYPE, RecordProducer
 from streams.recorded import recorded
-from streams.settings import PREFIX, Settings
+from streams.settings import Settings
 from streams.topics import BrokerError
 from streams.traffic import Planted, Traffic, encode, synthetic
 
 _PER_RECORD = 50
 _EVENTS_PER_S = 700.0
-_REST_S = 6.0
-_GIVE_UP_S = 300.0
 _LAST_SEND_S = 5.0
 """How long a demo that is ended waits for what it was just sending: a client that outlives its broker complains."""
 _POLL_S = 0.25
-_STOP_S = 10.0
-_PARTITIONS = 4
-_MARKER = "made-by-inferwatch-demo"
 _EVERYTHING = Filter(severity=Severity.INFO, detector="", deployment="", since_s=365 * 86_400.0, limit=10_000)
-_STATE = """
-SELECT (SELECT count() FROM inference_events) AS events, (SELECT count() FROM dead_letters) AS dead,
-       (SELECT max(saved_at) FROM detector_snapshots) AS saved
-"""
 _NEXT = {
     "incidents list": "what the findings come to; `incidents show ID` prints one as a page",
     "findings --severity high": "what was found, from the database that is left",
@@ -76,7 +64,7 @@ def run(settings: Settings, *, source: Path | None, seed: int, events: int, keep
         now_s = time.time()
         traffic = recorded(source, seed, now_s, events) if source else synthetic(seed, now_s, events)
     console.print(traffic.description, style="dim", markup=False)
-    with _running(settings, _fresh((settings.data_dir / DEMO).resolve())) as (here, check):
+    with running(settings, fresh((settings.data_dir / DEMO).resolve())) as (here, check):
         console.print(f"broker, engine and worker started after {time.monotonic() - began_s:.1f} s", style="dim")
         play = _Play(here, traffic, began_s)
         play.watch(console, check)
@@ -87,53 +75,6 @@ def run(settings: Settings, *, source: Path | None, seed: int, events: int, keep
                 check()
                 time.sleep(_POLL_S)
     return 0 if all(play.sightings(planted) for planted in traffic.planted) else 1
-
-
-def _fresh(place: Path) -> Path:
-    """An empty directory for the demo; only one that a demo has made is emptied."""
-    if place.exists() and not (place / _MARKER).exists():
-        raise LocalStackError(f"{place} was not made by a demo; move it away or set INFERWATCH_DATA_DIR")
-    if stack_addresses(place) is not None:
-        raise LocalStackError(f"a demo already runs over {place}; use it or stop it first")
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True, mode=0o700)
-    (place / _MARKER).touch()
-    return place
-
-
-@contextmanager
-def _running(settings: Settings, place: Path) -> Iterator[tuple[Settings, Callable[[], None]]]:
-    """A set-up stack with a worker, its settings, and a check that raises `LocalStackError` when a part has died."""
-    with LocalStack(place) as stack:
-        here = msgspec.structs.replace(
-            settings,
-            data_dir=place,
-            kafka_brokers=stack.kafka_brokers,
-            clickhouse_url=stack.clickhouse_url,
-            partitions=_PARTITIONS,
-        )
-        topics.create(here)
-        migrate(here)
-        environment = engine_environment() | {
-            f"{PREFIX}DATA_DIR": str(place),
-            f"{PREFIX}KAFKA_BROKERS": here.kafka_brokers,
-            f"{PREFIX}CLICKHOUSE_URL": here.clickhouse_url,
-            f"{PREFIX}SESSION_TIMEOUT_S": "6",
-            f"{PREFIX}SNAPSHOT_INTERVAL_S": "1",
-        }
-        command = [sys.executable, "-m", "streams.cli", "worker"]
-        worker = Child("worker", command, place / "logs" / "worker.log", environment)
-
-        def check() -> None:
-            failure = stack.failure() or worker.failure()
-            if failure:
-                raise LocalStackError(failure)
-
-        try:
-            yield here, check
-        finally:
-            worker.ask_to_end()
-            worker.end(time.monotonic() + _STOP_S)
 
 
 class _Play:
@@ -168,7 +109,7 @@ class _Play:
             with Progress(*columns, console=console, transient=True) as progress:
                 sent, watched = progress.add_task("sent", total=total), progress.add_task("watched", total=total)
                 sender.start()
-                rest = _Rest()
+                rest = Rest()
                 while not rest.reached:
                     time.sleep(_POLL_S)
                     check()
@@ -176,7 +117,7 @@ class _Play:
                         raise self._failed[0]
                     for finding in self._news(store):
                         progress.console.print(show.finding_line(finding), soft_wrap=True)
-                    self._stored, self._dead, saved = self._state(store)
+                    self._stored, self._dead, saved = stored(store)
                     progress.update(sent, completed=min(len(self._sent_s) * _PER_RECORD, total))
                     progress.update(watched, completed=self._stored)
                     rest.look(done=not sender.is_alive() and self._stored + self._dead >= total, state=saved)
@@ -238,10 +179,10 @@ class _Play:
         if self._cases:
             console.print("\nincidents", style="bold")
             for case in self._cases:
-                console.print(incident_page.line(case), soft_wrap=True)
+                console.print(incident_lines.line(case), soft_wrap=True)
         console.print("\nworth typing next", style="bold")
         for arguments, why in _NEXT.items():
-            console.print(f"  {_command()} {arguments:<26} {why}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"  {command()} {arguments:<26} {why}", markup=False, highlight=False, soft_wrap=True)
 
     def _elapsed_s(self) -> float:
         return time.monotonic() - self._began_s
@@ -272,36 +213,6 @@ class _Play:
         visible_s = time.monotonic()
         self._findings += ((finding, visible_s) for finding in found)
         return found
-
-    def _state(self, store: Store) -> tuple[int, int, str]:
-        """Events stored, dead letters, and when detector state was saved last."""
-        row = store.query(_STATE)[0]
-        return row["events"], row["dead"], str(row["saved"])
-
-
-class _Rest:
-    """Everything is stored and no detector state has changed for a while."""
-
-    def __init__(self) -> None:
-        self.reached = False
-        self._state = ""
-        self._since_s = self._began_s = time.monotonic()
-
-    def look(self, *, done: bool, state: str) -> None:
-        now_s = time.monotonic()
-        if not done or state != self._state:
-            self._state, self._since_s = state, now_s
-        self.reached = now_s - self._since_s > _REST_S
-        if now_s - self._began_s > _GIVE_UP_S:
-            raise LocalStackError("the worker does not get through the traffic; see logs/worker.log in the demo's data")
-
-
-def _command() -> str:
-    """How this program is called where its script is not on the path."""
-    if shutil.which("inferwatch"):
-        return "inferwatch"
-    script = Path(sys.argv[0]).resolve()
-    return str(script.relative_to(Path.cwd())) if script.is_relative_to(Path.cwd()) else str(script)
 
 
 def _is_about(event: InferenceEvent, planted: Planted) -> bool:

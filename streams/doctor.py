@@ -48,11 +48,13 @@ FIELDS = {
     **dict.fromkeys(("time_s", "canary", "features", "features_schema", "prediction", "score", "cost_usd"), "1.0"),
     **dict.fromkeys(("network", "user_agent", "session", "region", "error_type"), "1.0"),
     **dict.fromkeys(("temperature", "n", "logprobs", "top_logprobs", "logit_bias"), "1.0"),
+    "notice": "0.0",
 }
 """Observation fields by the column of `coverage` that says which share of the events has them.
 
 Features of texts are there where their text is. What only some kinds of models, sources or calls have is never
-missing (1.0): a chat deployment is not blind for having no tabular input.
+missing (1.0): a chat deployment is not blind for having no tabular input. A notice is no part of a call (0.0), and a
+detector that sees nothing else is not blind without one.
 """
 
 _COVERAGE = f"""
@@ -196,7 +198,7 @@ def _usable(metadata: Metadata, row: dict[str, Any]) -> int:
 def _lacking(metadata: Metadata, row: dict[str, Any]) -> list[str]:
     """The fields a detector misses in a deployment's events; none when it can see."""
     needed = (PRINCIPAL, *metadata.requires) if metadata.scope == PRINCIPAL else metadata.requires
-    lacking = [field for field in needed if _is_rare(row, field)]
+    lacking = [field for field in needed if field != "notice" and _is_rare(row, field)]
     if metadata.any_of and all(_is_rare(row, field) for field in metadata.any_of):
         lacking.append(" or ".join(metadata.any_of))
     return lacking

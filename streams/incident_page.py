@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 import typer
@@ -10,30 +12,31 @@ from rich.console import Console
 from rich.text import Text
 
 from streams.case_files import Case, Extent
-from streams.causes import CONFIDENT, UNKNOWN, fact
+from streams.case_provenance import Decision, Provenance, Report
+from streams.causes import UNKNOWN, is_sure
 from streams.dlq import printable
-from streams.incidents import CLOSED, MERGED, Action, Cause, Cited, Incident, Plan
+from streams.incident_lines import number, span
+from streams.incidents import CALLERS, CLOSED, MERGED, MONITORING, Action, Cause, Cited, Incident, Plan, Verdict
 from streams.show import STYLES, clock
+from streams.signs import COMPONENTS, fact
 
 _MOST_QUOTED = 12
-_MOST_CAUSES = 5
-_LIKELY = 3
+_MOST_CAUSES = 4
+_MOST_FACTS = 3
+_MOST_NAMED = 6
 _INDENT = "  "
+_HANGING = "   "
+_THROTTLE = "throttle_principal"
 _NARROW = 40
+_DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b")
 
 
-def line(case: Case) -> Text:
-    """One incident on one line."""
-    incident = case.incident
-    said = f" [{case.verdict}]" if case.verdict else ""
-    return Text.assemble(
-        (clock(incident.last_s), "dim"),
-        " ",
-        (f"{incident.severity:<8}", STYLES[incident.severity]),
-        " ",
-        (incident.incident_id, "bold"),
-        f" {case.state:<6} {printable(incident.deployment)}: {printable(incident.summary)}{said}",
-    )
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What the store has about an incident beside itself; what could not be read is `None`."""
+
+    extent: Extent | None = None
+    provenance: Provenance | None = None
+    history: Sequence[Verdict] = ()
 
 
 def pages(console: Console, incidents: Sequence[Incident], *, as_json: bool) -> None:
@@ -43,48 +46,54 @@ def pages(console: Console, incidents: Sequence[Incident], *, as_json: bool) -> 
             typer.echo(msgspec.json.encode(incident))
         else:
             console.rule()
-            page(console, Case(incident=incident, state=incident.state), None, stored=False)
+            page(console, Case(incident=incident, state=incident.state), None)
     if incidents and not as_json:
         console.rule()
 
 
-def page(console: Console, case: Case, extent: Extent | None, *, stored: bool = True) -> None:
-    """The whole incident; without `extent` its blast radius was not counted, and is not `stored` in a replay."""
-    incident = case.incident
+def page(console: Console, case: Case, record: Record | None) -> None:
+    """The whole incident; one without a `record` is of a replay, and in no store."""
+    incident, known = case.incident, record or Record()
     _head(console, case)
     _section(console, "What", _what(incident))
     _section(console, "Since when", _since(incident, case.state))
     _section(
         console,
-        f"Evidence ({_number(incident.count, 'finding')}, {_number(incident.independent, 'independent kind')})",
-        _evidence(incident),
+        f"Evidence ({number(incident.count, 'finding')}, {number(incident.independent, 'independent kind')})",
+        _evidence(incident, stored=record is not None),
     )
     _section(console, "Ranked causes", _causes(incident))
+    if known.provenance is not None:
+        _section(console, "On record about its components", _recorded(known.provenance, incident.onset_s))
     plan = incident.plan
     if plan is not None:
-        _section(console, "Blast radius", _radius(plan, extent))
+        _section(console, "Blast radius", _radius(plan, known.extent))
         _section(console, "Next checks", _numbered(plan.checks))
-        _section(console, "How to roll back", map(Text, (*plan.roll_back, *_last_good(plan))))
-        _section(console, "Actions proposed, for a gateway or a SOAR", map(_action, plan.actions))
-        _section(console, "Notify", map(Text, map(printable, plan.notify)))
-        if stored:
-            console.print("\nThe calls since the onset", style="bold")
-            console.print(Text(plan.radius.query), soft_wrap=True)  # whole lines: it is there to be copied
-    if stored:
-        console.print(
-            f"\nwhen you know: inferwatch incidents verdict {incident.incident_id} true|false|benign --note …"
+        _section(
+            console, "How to roll back", map(Text, (*plan.roll_back, *_last_good(incident, plan, known.provenance)))
         )
+        _section(console, "Actions proposed, for a gateway or a SOAR", _actions(plan.actions))
+        _section(console, "Notify", map(Text, map(printable, plan.notify)))
+    _section(console, "What people said", map(_said, known.history))
+    if plan is not None and record is not None:
+        console.print("\nThe calls since it began, as a query", style="bold")
+        console.print(Text(plan.radius.query), soft_wrap=True)  # whole lines: it is there to be copied
+    if record is not None:
+        console.print("\nWhen you take it, know what it was, or are done", style="bold")
+        for verb in ("assign {} NAME", "verdict {} true|false|benign --note …", "close {} --note …"):
+            console.print(Text(f"{_INDENT}inferwatch incidents {verb.format(incident.incident_id)}"), soft_wrap=True)
 
 
 def _head(console: Console, case: Case) -> None:
     incident = case.incident
-    again = f", re-opened {_number(incident.reopened, 'time')}" if incident.reopened else ""
+    again = f", re-opened {number(incident.reopened, 'time')}" if incident.reopened else ""
     console.print(
         Text.assemble(
             (f" {incident.severity.upper()} ", f"reverse {STYLES[incident.severity]}"),
             " ",
             (f"{incident.incident_id}", "bold"),
-            f"  {case.state}{again}  revision {incident.revision}",
+            f"  {case.state}{again}",
+            f", {printable(case.assignee)} works on it" if case.assignee else "",
         )
     )
     if case.verdict:
@@ -92,108 +101,206 @@ def _head(console: Console, case: Case) -> None:
         console.print(Text(f"verdict: {case.verdict}{note}", "bold"))
     if incident.merged_into:
         console.print(Text(f"merged into {incident.merged_into}"))
+    if incident.quiet:
+        console.print(Text(f"nobody is told: {printable(incident.quiet)}", "bold"))
+    for reason in incident.kept_quiet:
+        if reason != incident.quiet:
+            console.print(Text(f"was kept quiet before: {printable(reason)}", "dim"))
 
 
-def _section(console: Console, title: str, lines: Iterator[Text] | list[Text] | map[Text]) -> None:
-    rows = list(lines)
+def _section(console: Console, title: str, lines: Iterable[Text]) -> None:
+    """A title and its lines; where one has to be broken, its rest stands further in."""
+    rows = [part for row in lines for part in row.split("\n")]
     if not rows:
         return
     console.print(f"\n{title}", style="bold", markup=False, highlight=False)
     for row in rows:
-        for part in row.wrap(console, max(console.width - len(_INDENT), _NARROW)):
+        own = " " * (len(row.plain) - len(row.plain.lstrip(" ")))
+        width = max(console.width - len(_INDENT) - len(own) - len(_HANGING), _NARROW)
+        for place, part in enumerate(row[len(own) :].wrap(console, width)):
             part.rstrip()
-            console.print(Text(_INDENT) + part, soft_wrap=True)
+            console.print(Text(_INDENT + own + _HANGING * (place > 0)) + part, soft_wrap=True)
 
 
 def _what(incident: Incident) -> Iterator[Text]:
     likeliest = incident.causes[0] if incident.causes else None
     if likeliest is not None:
-        sure = "most likely" if likeliest.share >= CONFIDENT else "perhaps"
+        sure = "most likely" if is_sure(likeliest) else "perhaps"
         title = "the cause is not known yet" if likeliest.name == UNKNOWN else f"{sure}: {likeliest.title}"
         yield Text(title, "bold")
-    yield Text(f"deployment {printable(incident.deployment)}, {incident.component}")
+    yield Text(f"deployment {printable(incident.deployment)}: {_ABOUT.get(incident.component, incident.component)}")
     if incident.subject != incident.deployment:
         yield Text(f"{incident.scope} {printable(incident.subject)}")
     if incident.members:
-        yield Text(f"members known by name ({len(incident.members)}): {printable(' '.join(incident.members))}")
+        more = f" and {len(incident.members) - _MOST_NAMED} more" if len(incident.members) > _MOST_NAMED else ""
+        named = printable(" ".join(incident.members[:_MOST_NAMED]))
+        yield Text(f"members known by name ({len(incident.members)}): {named}{more}")
     for affected in incident.plan.affected if incident.plan else ():
-        before = "" if affected.before is None else f", before {printable(affected.before)}"
-        yield Text(f"{affected.component} is now {printable(affected.now)}{before}")
+        before = "" if affected.before is None else f", before {_brief(affected.before)}"
+        yield Text(f"{affected.component} is now {_brief(affected.now)}{before}, since {clock(affected.since_s)}")
+
+
+_ABOUT = {
+    "serving": "how it answers",
+    "monitoring": "whether it is still seen",
+    "callers": "who calls it",
+}
 
 
 def _since(incident: Incident, state: str) -> Iterator[Text]:
-    yield Text(f"began   {clock(incident.onset_s)}  (the earliest onset estimated)")
-    yield Text(f"found   {clock(incident.first_s)}")
-    yield Text(f"latest  {clock(incident.last_s)}")
+    yield Text(f"began   {clock(incident.onset_s)}  (the earliest estimate)")
+    waited_s = incident.first_s - incident.onset_s
+    yield Text(f"found   {clock(incident.first_s)}  ({f'{span(waited_s)} later' if waited_s >= 1.0 else 'at once'})")
+    estimates: dict[str, float] = {}
+    for cited in incident.cited:
+        estimates[cited.detector] = min(cited.onset_s, estimates.get(cited.detector, cited.onset_s))
+    if len(estimates) > 1:
+        ordered = sorted(estimates.items(), key=lambda each: (each[1], each[0]))[:_MOST_NAMED]
+        yield Text("by      " + ", ".join(f"{detector} {clock(onset_s)}" for detector, onset_s in ordered))
+    if incident.last_s > incident.first_s:
+        yield Text(f"latest  {clock(incident.last_s)}  (after {span(incident.last_s - incident.onset_s)})")
     if state in {CLOSED, MERGED} and incident.closed_s is not None:
         yield Text(f"{state}  {clock(incident.closed_s)}")
 
 
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+def _evidence(incident: Incident, *, stored: bool) -> Iterator[Text]:
+    """The first finding of each detector, and how many there are: the next ones mostly say the same."""
+    quoted: dict[str, Cited] = {}
+    for cited in sorted(incident.cited, key=lambda each: (each.time_s, each.finding_id)):
+        quoted.setdefault(cited.detector, cited)
+    shown = sorted(quoted.values(), key=lambda each: (-each.severity.rank, each.time_s))[:_MOST_QUOTED]
+    for cited in shown:
+        yield _quote(cited, incident.detectors.get(cited.detector, 1) - 1)
+    if incident.count > len(shown) and stored:
+        named = shlex.quote(printable(incident.deployment))
+        yield Text(f"all {incident.count}: inferwatch findings --deployment {named}", "dim")
 
 
-def _evidence(incident: Incident) -> Iterator[Text]:
-    quoted = incident.cited[:_MOST_QUOTED]
-    for cited in quoted:
-        yield _quote(cited)
-    if incident.count > len(quoted):
-        yield Text(f"and {incident.count - len(quoted)} more: inferwatch findings --deployment NAME", "dim")
-
-
-def _quote(cited: Cited) -> Text:
-    facts = "; ".join(printable(fact(row)) for row in cited.evidence[:_LIKELY])
+def _quote(cited: Cited, more: int) -> Text:
+    shown = [row for row in cited.evidence if row.name != "members"]  # they are named above
+    facts = "; ".join(_brief(fact(row)) for row in shown[:_MOST_FACTS])
     return Text.assemble(
         (clock(cited.time_s), "dim"),
         " ",
         (f"{cited.severity:<8}", STYLES[cited.severity]),
         " ",
         (cited.detector, "bold"),
-        f" {printable(cited.summary)}",
-        (f"\n{facts}" if facts else "", "dim"),
+        f" {_brief(cited.summary)}",
+        (f" (and {more} more)" if more > 0 else "", "dim"),
+        (f"\n   {facts}" if facts else "", "dim"),
     )
 
 
 def _causes(incident: Incident) -> Iterator[Text]:
-    for number, cause in enumerate(incident.causes[:_MOST_CAUSES], 1):
-        yield _cause(number, cause)
+    for place, cause in enumerate(incident.causes[:_MOST_CAUSES], 1):
+        yield _cause(place, cause)
 
 
-def _cause(number: int, cause: Cause) -> Text:
-    text = Text.assemble((f"{number}. {cause.title}", "bold"), f"  {cause.share:.0%} of the evidence")
-    for said in cause.supports[:_LIKELY]:
-        text.append(f"\n   + {printable(said)}")
-    for said in cause.contradicts[:_LIKELY]:
-        text.append(f"\n   - {printable(said)}", "dim")
+def _cause(place: int, cause: Cause) -> Text:
+    text = Text.assemble((f"{place}. {cause.title}", "bold"), f"  {cause.share:.0%} of the evidence")
+    if cause.name == UNKNOWN:
+        text.append("\n   what the evidence leaves open", "dim")
+    for said in cause.supports[:_MOST_FACTS]:
+        text.append(f"\n   + {_brief(said)}")
+    for said in cause.contradicts[:_MOST_FACTS]:
+        text.append(f"\n   - {_brief(said)}", "dim")
     return text
+
+
+def _brief(text: str) -> str:
+    """A text from outside, inert, with long digests cut: they stand in full where they are to be copied from."""
+    return _DIGEST.sub(r"\1…", printable(text))
+
+
+def _recorded(provenance: Provenance, onset_s: float) -> Iterator[Text]:
+    for decision in provenance.decisions:
+        yield _decision(decision, onset_s)
+    for report in provenance.reports:
+        yield _report(report, onset_s)
+    if not (provenance.decisions or provenance.reports):
+        yield Text("no approved change and no attestation: `inferwatch changes approve` and `attest --send` make them")
+
+
+def _decision(decision: Decision, onset_s: float) -> Text:
+    what = f"{printable(decision.component) or 'its behavior'} {printable(decision.new)}".strip()
+    ticket = f", {printable(decision.ticket)}" if decision.ticket else ""
+    window = "".join(
+        f", {word} {clock(time_s)}"
+        for word, time_s in (("from", decision.from_s), ("until", decision.until_s))
+        if time_s is not None
+    )
+    who = printable(decision.who) or "somebody"
+    return Text(
+        f"{clock(decision.decided_s)} {printable(decision.state)} {what}{window}, by {who}{ticket}"
+        f"  ({_relative(decision.decided_s, onset_s)})"
+    )
+
+
+def _report(report: Report, onset_s: float) -> Text:
+    digests = ", ".join(f"{printable(name)} {printable(digest)}" for name, digest in sorted(report.components.items()))
+    risks = f"; {number(len(report.risks), 'alarm')}: {printable(', '.join(report.risks[:_MOST_FACTS]))}" * bool(
+        report.risks
+    )
+    return Text(
+        f"{clock(report.attested_s)} attested {printable(report.subject)}: {digests or 'no digest'}{risks}"
+        f"  ({_relative(report.attested_s, onset_s)})"
+    )
+
+
+def _relative(time_s: float, onset_s: float) -> str:
+    return f"{span(abs(time_s - onset_s))} {'before it began' if time_s < onset_s else 'after it began'}"
 
 
 def _radius(plan: Plan, extent: Extent | None) -> Iterator[Text]:
     radius = plan.radius
-    who = _number(len(radius.principals), "caller") if radius.principals else "all callers"
-    span = f"{who} of {printable(radius.deployment)} since {clock(radius.since_s)}"
+    who = f"{number(len(radius.principals), 'caller')} known by name" if radius.principals else "all callers"
+    named = f"{who} of {printable(radius.deployment)} since {clock(radius.since_s)}"
     if extent is None:
-        yield Text(span)
+        yield Text(named)
         return
     yield Text(
-        f"{span}: {_number(extent.events, 'call')}, {_number(extent.principals, 'caller')}, "
-        f"{_number(extent.sessions, 'session')}"
+        f"{named}: {number(extent.events, 'call')}, {number(extent.principals, 'caller')}, "
+        f"{number(extent.sessions, 'session')}"
     )
     if extent.busiest:
         yield Text(f"most calls by {printable(', '.join(extent.busiest))}")
 
 
-def _last_good(plan: Plan) -> Iterator[str]:
+def _last_good(incident: Incident, plan: Plan, provenance: Provenance | None) -> Iterator[str]:
     for good in plan.last_good:
-        version = "" if good.version is None else f" {printable(good.version)}"
-        yield f"last known good: {good.component}{version}, until {clock(good.until_s)}"
+        if good.component in COMPONENTS:
+            version = "" if good.version is None else f" {printable(good.version)}"
+            yield f"last known good: {good.component}{version}, until {clock(good.until_s)}"
+        elif incident.component == MONITORING:
+            yield f"last seen in full: until {clock(good.until_s)}"
+        elif incident.component != CALLERS:
+            yield f"last known good: as it was served until {clock(good.until_s)}"
+    for component in dict.fromkeys(each.component for each in plan.affected):
+        known = None if provenance is None else provenance.last_good(component, incident.onset_s)
+        if known is not None:
+            digest, how, time_s = known
+            yield f"on record before it began: {component} {printable(digest)}, {printable(how)} {clock(time_s)}"
 
 
 def _numbered(steps: tuple[str, ...]) -> Iterator[Text]:
-    for number, step in enumerate(steps, 1):
-        yield Text(f"{number}. {step}")
+    for place, step in enumerate(steps, 1):
+        yield Text(f"{place}. {step}")
 
 
-def _action(action: Action) -> Text:
-    what = f" {action.component} at {printable(action.version or '')}" if action.component else ""
-    return Text(f"{action.kind} {printable(action.target)}{what}  ({action.because})")
+def _actions(actions: Sequence[Action]) -> Iterator[Text]:
+    """One a line, and callers together."""
+    for action in actions:
+        what = f" {action.component} at {printable(action.version or '')}" if action.component else ""
+        if action.kind != _THROTTLE:
+            yield Text(f"{action.kind} {printable(action.target)}{what}  (if: {action.because})")
+    callers = [action for action in actions if action.kind == _THROTTLE]
+    if callers:
+        named = " ".join(printable(action.target) for action in callers[:_MOST_NAMED])
+        more = f" and {len(callers) - _MOST_NAMED} more (--json has all)" if len(callers) > _MOST_NAMED else ""
+        yield Text(f"{_THROTTLE} {named}{more}  (if: {callers[0].because})")
+
+
+def _said(said: Verdict) -> Text:
+    to = f" to {printable(said.assignee)}" if said.assignee else ""
+    note = f": {printable(said.note)}" if said.note else ""
+    return Text(f"{clock(said.said_s)} {printable(said.said_by) or 'somebody'}: {said.verdict}{to}{note}")

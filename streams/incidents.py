@@ -13,6 +13,9 @@ SERVING, MONITORING, CALLERS = "serving", "monitoring", "callers"
 
 OPEN, CLOSED, MERGED = "open", "closed", "merged"
 
+OPENED, WORSE, REOPENED = "opened", "worse", "reopened"
+"""What can be news of an incident, besides `CLOSED`."""
+
 MOST_CITED = 32
 """Findings an incident quotes; of later ones only the number and the identities of the last are kept."""
 
@@ -107,6 +110,20 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     actions: tuple[Action, ...] = ()
 
 
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """What people were last told of an incident, so that they are told again only of what they do not know.
+
+    `count` is how often they were told so far, `severity` and `cause` what was said, `time_s` the event time of the
+    finding that made it news, `reopened` how often the incident had come back by then.
+    """
+
+    count: int
+    severity: Severity
+    cause: str
+    time_s: float
+    reopened: int
+
+
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
     """One case.
 
@@ -115,6 +132,9 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     quoted, `known` the identities of the last. Times are event times: `onset_s` the earliest onset, `first_s` and
     `last_s` the first and the last finding's. `independent` counts detectors that share no input with each other.
     `members` are principals that a cohort's findings name. `reopened` counts returns after it was closed.
+
+    `news` is what is new to people in this revision: `OPENED`, `WORSE`, `REOPENED`, `CLOSED`, or nothing. `quiet` is
+    why nobody is told of it all the same; `kept_quiet` are all such reasons so far. `told` is what they know.
     """
 
     incident_id: str
@@ -140,14 +160,31 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     plan: Plan | None = None
     closed_s: float | None = None
     merged_into: str | None = None
+    news: str | None = None
+    quiet: str | None = None
+    kept_quiet: tuple[str, ...] = ()
+    told: Told | None = None
+
+    @property
+    def news_id(self) -> str | None:
+        """What is the same for every revision that tells the same news; `None` where nobody is to be told."""
+        if self.news is None or self.quiet is not None or self.told is None:
+            return None
+        return f"{self.incident_id}:{self.told.count}{':closed' if self.news == CLOSED else ''}"
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person said of an incident: `verdict` is ``true``, ``false`` or ``benign``, or ``closed``."""
+    """What a person said of an incident: `verdict` is ``true``, ``false``, ``benign``, ``closed`` or ``assigned``.
+
+    `said_by` is who, `assignee` whom it was given to, `said_s` when: unix seconds, set by the store.
+    """
 
     incident_id: str
     verdict: str
     note: str = ""
+    said_by: str = ""
+    assignee: str = ""
+    said_s: float = 0.0
 
 
 def identity(deployment: str, scope: str, subject: str, component: str, finding_id: str) -> str:
@@ -172,9 +209,18 @@ def cite(finding: Finding) -> Cited:
 
 
 def closed(incident: Incident, quiet_s: float) -> Incident:
-    """The incident as it is after `quiet_s` seconds without a finding: whoever notices, it closed at that time."""
+    """The incident as it is after `quiet_s` seconds without a finding: whoever notices, it closed at that time.
+
+    That is news to who was told that it is open, whatever has kept it quiet since: a pager waits for it.
+    """
+    known = incident.told is not None and incident.told.reopened == incident.reopened
     return msgspec.structs.replace(
-        incident, state=CLOSED, revision=2 * incident.count + 1, closed_s=incident.last_s + quiet_s
+        incident,
+        state=CLOSED,
+        revision=2 * incident.count + 1,
+        closed_s=incident.last_s + quiet_s,
+        news=CLOSED if known else None,
+        quiet=None if known else incident.quiet,
     )
 
 

@@ -57,7 +57,7 @@ class Metrics:
             self._findings.labels(finding.detector, finding.severity.value).inc()
 
     def alerted(self, target: str, outcome: str) -> None:
-        """A target, by the name that its operator gave it, was told of an alert: ``taken`` or ``failed``."""
+        """A target, by the name that its operator gave it, was told: ``taken``, ``failed`` or ``held``."""
         self._alerts.labels(target, outcome).inc()
 
     def watch_bank(self, scope: str, live: Callable[[], int], saved_s: Callable[[], float]) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from detectors.base import COHORT, PRINCIPAL, Metadata
 from detectors.types import Severity
-from streams import causes
+from streams import causes, signs
 from streams.incidents import Action, Affected, Cause, Cited, Incident, LastGood, Plan, Radius
 from streams.owners import EVERYBODY
 
@@ -26,15 +26,23 @@ _ROLL_BACK: Mapping[str, str] = {
     causes.INDEX: "Serve from the last index snapshot before the onset; rebuild it from sources that were reviewed.",
     causes.CODE: "Redeploy the last known good image by digest on fresh machines, and cut outbound traffic but for "
     "an allow list.",
-    causes.PROVIDER: "Ask for a dated model version in place of the alias, or route to the model that was used before.",
-    causes.UPDATE: "Nothing to roll back if it was planned: approve it. Else redeploy the version before.",
+    causes.PROVIDER: "Ask for a dated model version in place of the alias, or route to the model that was used before; "
+    "where you serve it yourself, compare what is loaded with its digests (`inferwatch attest`).",
+    causes.UPDATE: "Nothing to roll back if it was planned: approve it (`inferwatch changes approve`). Else redeploy "
+    "the version before.",
     causes.LOAD: "Nothing to roll back: add capacity or shed load.",
-    causes.MIX: "Nothing to roll back: look at what is new in the traffic, and learn a new baseline if it stays.",
+    causes.MIX: "Nothing to roll back in the model: put a schema or feature pipeline that changed back upstream, and "
+    "say `inferwatch baseline approve` if the traffic stays as it is.",
     causes.EXTRACTION: "Lower the limits of the callers, then suspend their keys; watermark or perturb what they get.",
     causes.STOLEN: "Revoke the key and issue another to its owner; review what was called with it since the onset.",
     causes.PROMPTS: "Suspend the caller, and test what got through against the guardrails.",
     causes.BLIND: "Put the exporter's or the gateway's last configuration back, until all fields arrive again.",
 }
+_APPROVED = "Nothing to roll back: it was approved."
+_GUARDRAIL = "Put the last known good guardrail back before the calls, and review what was answered without it."
+_NOT_ROLLED_BACK = frozenset({causes.UPDATE, causes.LOAD, causes.MIX})
+_ALIKE_WORDS = 6
+"""Checks that begin with so many words alike are one check: detectors say it in their own words."""
 _PINNED = frozenset({causes.WEIGHTS, causes.ADAPTER, causes.PLUGIN, causes.INDEX, causes.CODE, causes.PROVIDER})
 _ISOLATED = frozenset({causes.WEIGHTS, causes.PLUGIN, causes.INDEX, causes.CODE})
 _THROTTLED = frozenset({causes.EXTRACTION, causes.STOLEN, causes.PROMPTS})
@@ -44,14 +52,15 @@ def plan(incident: Incident, catalog: Mapping[str, Metadata], owners: Mapping[st
     """The plan for an incident whose causes are ranked."""
     affected = _affected(incident.cited)
     likely = [each for each in incident.causes if each.name != causes.UNKNOWN and each.share >= _LIKELY]
+    approved = causes.maintenance(incident.cited, incident.causes) is not None
     owner = owners.get(incident.deployment) or owners.get(EVERYBODY)
     return Plan(
         affected=affected,
         last_good=_last_good(incident, affected),
         radius=_radius(incident, quiet_s),
-        roll_back=tuple(_ROLL_BACK[each.name] for each in likely[:2]),
+        roll_back=(_APPROVED,) if approved else _ways_back(likely, affected),
         notify=() if owner is None else (owner,),
-        checks=_checks(incident, catalog),
+        checks=_checks(incident, catalog, approved=approved),
         actions=_actions(incident, likely, affected),
     )
 
@@ -69,11 +78,11 @@ def _affected(cited: Sequence[Cited]) -> tuple[Affected, ...]:
     """The latest version of each component that changed, and what it was before the first change."""
     found: dict[str, Affected] = {}
     for finding in cited:
-        for row in finding.evidence:
-            if row.name not in causes.COMPONENTS:
-                continue
+        for row in signs.components(finding):
             first = found.get(row.name)
             before = None if row.expected is None else str(row.expected)
+            if first is not None and not _is_like(first.now, str(row.observed)):
+                continue  # a report may write versions otherwise than calls do
             found[row.name] = Affected(
                 component=row.name,
                 now=str(row.observed),
@@ -81,6 +90,22 @@ def _affected(cited: Sequence[Cited]) -> tuple[Affected, ...]:
                 since_s=finding.onset_s if first is None else min(first.since_s, finding.onset_s),
             )
     return tuple(found.values())[:_MOST_ROWS]
+
+
+def _is_like(version: str, other: str) -> bool:
+    """Whether two versions are written in one way: both with the same algorithm, or both without one."""
+    return version.rpartition(":")[0] == other.rpartition(":")[0]
+
+
+def _ways_back(likely: Sequence[Cause], affected: Sequence[Affected]) -> tuple[str, ...]:
+    """How to go back if it is the likeliest cause, and the next one: that it may be nothing is no second step."""
+    said = []
+    for place, cause in enumerate(likely[:2]):
+        if cause.name == causes.CODE and {each.component for each in affected} == {"guardrail"}:
+            said.append(_GUARDRAIL)
+        elif place == 0 or cause.name not in _NOT_ROLLED_BACK:
+            said.append(_ROLL_BACK[cause.name])
+    return tuple(said)
 
 
 def _last_good(incident: Incident, affected: Sequence[Affected]) -> tuple[LastGood, ...]:
@@ -117,12 +142,16 @@ def _moment(time_s: float) -> str:
     return f"toDateTime64('{at:%Y-%m-%d %H:%M:%S.%f}', 6, 'UTC')"
 
 
-def _checks(incident: Incident, catalog: Mapping[str, Metadata]) -> tuple[str, ...]:
-    """The next three: the first steps of the detectors behind the likeliest causes, in turn."""
+def _checks(incident: Incident, catalog: Mapping[str, Metadata], *, approved: bool) -> tuple[str, ...]:
+    """The next three: the first steps of the detectors behind the likeliest causes, in turn.
+
+    What an approval asks for ("nothing") is no step where it does not explain all.
+    """
     by_id = {finding.finding_id: finding for finding in incident.cited}
     of_causes = [by_id[each] for cause in incident.causes for each in cause.finding_ids if each in by_id]
     worst = sorted(incident.cited, key=lambda finding: -finding.severity.rank)
-    detectors = dict.fromkeys(finding.detector for finding in [*of_causes, *worst])
+    alarming = [finding for finding in [*of_causes, *worst] if approved or finding.severity is not Severity.INFO]
+    detectors = dict.fromkeys(finding.detector for finding in alarming or worst)
     runbooks = [catalog[name].runbook for name in detectors if name in catalog]
     steps = [
         runbook[number]
@@ -130,7 +159,8 @@ def _checks(incident: Incident, catalog: Mapping[str, Metadata]) -> tuple[str, .
         for runbook in runbooks[:_MOST_CHECKS]
         if number < len(runbook)
     ]
-    return tuple(dict.fromkeys(steps))[:_MOST_CHECKS]
+    alike = {tuple(step.split()[:_ALIKE_WORDS]): step for step in reversed(steps)}
+    return tuple(step for step in dict.fromkeys(steps) if step in alike.values())[:_MOST_CHECKS]
 
 
 def _actions(incident: Incident, likely: Sequence[Cause], affected: Sequence[Affected]) -> tuple[Action, ...]:
@@ -154,7 +184,8 @@ def _actions(incident: Incident, likely: Sequence[Cause], affected: Sequence[Aff
                 for each in affected
                 if each.before is not None
             )
-        if cause.name in _ISOLATED and incident.severity.rank >= Severity.HIGH.rank:
+        # A guess cuts nobody off.
+        if cause.name in _ISOLATED and incident.severity.rank >= Severity.HIGH.rank and causes.is_sure(cause):
             actions.append(
                 Action(kind="isolate_deployment", target=deployment, deployment=deployment, because=cause.title)
             )

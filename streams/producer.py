@@ -48,13 +48,26 @@ class RecordProducer:
         except (KafkaError, OSError) as error:
             raise BrokerError(f"Kafka at {brokers}: {type(error).__name__}; check that it runs") from error
 
-    def send(self, value: bytes, content_type: str | None = None, headers: Sequence[tuple[str, bytes]] = ()) -> None:
-        """Hand over one record; blocks only while the client's buffer is full. Raises `BrokerError`."""
+    def send(
+        self,
+        value: bytes,
+        content_type: str | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+        *,
+        topic: str | None = None,
+        key: bytes | None = None,
+    ) -> None:
+        """Hand over one record; blocks only while the client's buffer is full. Raises `BrokerError`.
+
+        `topic` is another one than this producer's, by its full name; what has one `key` stays in order.
+        """
         said = [("content-type", content_type.encode())] if content_type else []
+        to = topic or self._topic
         try:
-            self._producer.send(self._topic, value=value, headers=[*said, *headers]).add_errback(self._failed.append)
+            sent = self._producer.send(to, value=value, key=key, headers=[*said, *headers])
         except (KafkaError, OSError) as error:
-            raise BrokerError(f"Kafka: {type(error).__name__} while sending to {self._topic}") from error
+            raise BrokerError(f"Kafka: {type(error).__name__} while sending to {to}") from error
+        sent.add_errback(self._failed.append)
 
     def flush(self, timeout_s: float = 30.0) -> None:
         """Return when all that was handed over is durable; raises `BrokerError` when some of it is not."""

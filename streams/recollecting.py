@@ -2,11 +2,13 @@
 
 Numbers, names and hashes come back from the columns they were stored in. What an observation holds beyond them is
 computed anew from the stored text: the same as then where texts are stored in full, of redacted text where they are
-redacted, and nothing where they are not stored.
+redacted, and nothing where they are not stored. Notices of changes and components stand among them by their time, those
+from before the span at its beginning.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +16,7 @@ import msgspec
 
 from detectors import features
 from detectors.types import Components, Document, InferenceEvent, Message, Observation
+from streams.change_files import told
 from streams.clickhouse import Store
 
 PAGE = 2_000
@@ -63,15 +66,23 @@ def recollect(store: Store, wanted: Wanted, key: bytes) -> Iterator[list[Observa
     """
     place: dict[str, Any] = {"at_ms": 0, "topic": "", "partition": 0, "offset": -1, "index": -1}
     asked = {**msgspec.to_builtins(wanted), "limit": PAGE}
+    notices = deque([] if wanted.principal else told(store, wanted.deployment, wanted.until_ms))
     while rows := store.query(_EVENTS, {**asked, **place}):
         observed = features.observe([_event(row) for row in rows], key)
-        yield [_restored(row, observation) for row, observation in zip(rows, observed, strict=True)]
+        page: list[Observation] = []
+        for row, observation in zip(rows, observed, strict=True):
+            while notices and notices[0].time_s * 1_000 <= row["record_ms"]:
+                page.append(notices.popleft())
+            page.append(_restored(row, observation))
+        yield page
         last = rows[-1]
         place = {
             "at_ms": last["record_ms"],
             "index": last["event_index"],
             **{name: last[name] for name in ("topic", "partition", "offset")},
         }
+    if notices:
+        yield list(notices)
 
 
 def _restored(row: dict[str, Any], observed: Observation) -> Observation:

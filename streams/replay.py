@@ -12,19 +12,21 @@ from detectors.types import Finding, Observation
 from streams.dlq import DeadLetter, Record
 from streams.incidents import MERGED, Incident
 from streams.pipeline import Pipeline
+from streams.provenance import Noted, kind_of, read
 from streams.triage import Cases, deduplicated
 
 TOPIC = "replay"
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """What one record gave."""
+    """What one record gave; a notice of a change or of components is no event."""
 
     events: int
     ignored: int
     dead_letters: list[DeadLetter]
     findings: list[Finding]
     event_ids: list[str]
+    notices: int = 0
 
 
 def replay(values: Iterable[bytes], time_s: float, pipeline: Pipeline, banks: Sequence[Bank]) -> Iterator[Step]:
@@ -38,8 +40,12 @@ def replay(values: Iterable[bytes], time_s: float, pipeline: Pipeline, banks: Se
 def replay_record(record: Record, pipeline: Pipeline, banks: Sequence[Bank]) -> Step:
     """One record through the pipeline and the banks; as it was in Kafka, it gives the identities a worker gives.
 
-    Records of one topic partition come in offset order, and a subject's come from one partition.
+    Records of one topic partition come in offset order, and a subject's come from one partition. A notice takes its
+    place among the calls.
     """
+    kind = kind_of(record.value)
+    if kind is not None:
+        return _noticed(record, kind, banks)
     processed = pipeline.process([record])
     observations = [row.observation for row in processed.stored]
     findings = [finding for bank in banks for finding in bank.apply(record.partition, record.offset, observations)]
@@ -52,17 +58,41 @@ def replay_record(record: Record, pipeline: Pipeline, banks: Sequence[Bank]) -> 
     )
 
 
+def _noticed(record: Record, kind: str, banks: Sequence[Bank]) -> Step:
+    """What a notice gives: it has no principal, so only those who watch deployments learn of it."""
+    noted = read(kind, record, TOPIC)
+    if not isinstance(noted, Noted):
+        return Step(events=0, ignored=0, dead_letters=[noted], findings=[], event_ids=[])
+    told = [noted.observation]
+    return Step(
+        events=0,
+        ignored=0,
+        dead_letters=[],
+        findings=deduplicated(
+            finding for bank in banks for finding in bank.apply(record.partition, record.offset, told)
+        ),
+        event_ids=[noted.event_id],
+        notices=1,
+    )
+
+
 def observed(values: Iterable[bytes], time_s: float, pipeline: Pipeline) -> Iterator[list[Observation]]:
     """What detectors see of each record, in order; what cannot be read is left out."""
     for offset, value in enumerate(values):
         record = Record(topic=TOPIC, partition=0, offset=offset, time_s=time_s, value=value)
-        yield [row.observation for row in pipeline.process([record]).stored]
+        kind = kind_of(value)
+        if kind is None:
+            yield [row.observation for row in pipeline.process([record]).stored]
+        else:
+            noted = read(kind, record, TOPIC)
+            yield [noted.observation] if isinstance(noted, Noted) else []
 
 
 class Totals(msgspec.Struct, kw_only=True):
     """What a whole replay gave; `reasons` counts why events and records became dead letters."""
 
     events: int = 0
+    notices: int = 0
     ignored: int = 0
     findings: int = 0
     dead_letters: int = 0
@@ -74,6 +104,7 @@ def summed(steps: Iterable[Step], show: Callable[[Finding], None]) -> Totals:
     totals = Totals()
     for step in steps:
         totals.events += step.events
+        totals.notices += step.notices
         totals.ignored += step.ignored
         totals.findings += len(step.findings)
         totals.dead_letters += len(step.dead_letters)

@@ -21,7 +21,7 @@ from streams.dlq import CONTENT_TYPE, EVENTS, ONLY_EVENTS, ORIGIN, REASON, REQUE
 from streams.producer import RecordProducer
 from streams.security import kafka_python_options
 from streams.settings import Settings
-from streams.topics import DEAD_LETTERS, INFERENCE_LOGS, BrokerError, full_name
+from streams.topics import CHANGES, COMPONENT_REPORTS, DEAD_LETTERS, INFERENCE_LOGS, BrokerError, full_name
 
 _TOGETHER = 200
 _POLL_MS = 1_000
@@ -43,6 +43,11 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     def key(self) -> tuple[str, str, str]:
         """What a letter is known by; the hash, because offsets begin anew when a topic is made again."""
         return (self.origin, self.events, self.sha256)
+
+    @property
+    def topic(self) -> str:
+        """The full name of the topic it came from."""
+        return self.origin.rsplit(":", 2)[0]
 
     @property
     def is_whole(self) -> bool:
@@ -78,6 +83,7 @@ def requeue(settings: Settings, choice: Choice, progress: Callable[[], None], *,
     seen: set[tuple[str, str, str]] = set() if choice.again else {each.key for each in letters(settings) if each.marked}
     done = Requeued()
     logs, dead = full_name(settings, INFERENCE_LOGS), full_name(settings, DEAD_LETTERS)
+    open_to_others = {full_name(settings, topic) for topic in (INFERENCE_LOGS, CHANGES, COMPONENT_REPORTS)}
     options = kafka_python_options(settings)
     with (
         RecordProducer(settings.kafka_brokers, logs, **options) as back,
@@ -89,9 +95,9 @@ def requeue(settings: Settings, choice: Choice, progress: Callable[[], None], *,
             if letter.marked or letter.key in handled or not choice.takes(letter):
                 continue
             handled.add(letter.key)
-            if not _accounted(done, letter, logs, seen) or dry_run:
+            if not _accounted(done, letter, open_to_others, seen) or dry_run:
                 continue
-            back.send(letter.value, letter.content_type or None, _headers(letter))
+            back.send(letter.value, letter.content_type or None, _headers(letter), topic=letter.topic)
             waiting.append(letter)
             progress()
             if len(waiting) == _TOGETHER:
@@ -100,10 +106,10 @@ def requeue(settings: Settings, choice: Choice, progress: Callable[[], None], *,
     return done
 
 
-def _accounted(done: Requeued, letter: Letter, logs: str, seen: set[tuple[str, str, str]]) -> bool:
+def _accounted(done: Requeued, letter: Letter, open_to_others: set[str], seen: set[tuple[str, str, str]]) -> bool:
     """Count a letter; whether it is one to send."""
     done.matched += 1
-    if letter.origin.rpartition(":")[0].rpartition(":")[0] != logs:
+    if letter.topic not in open_to_others:
         done.of_our_own += 1
     elif letter.key in seen:
         done.already += 1

@@ -10,9 +10,12 @@ import msgspec
 
 from detectors import features
 from detectors.types import MAX_TIME_S, Finding, Message
+from streams.baselines import Baseline
 from streams.dlq import DeadLetter
 from streams.incidents import Incident, Verdict
 from streams.pipeline import Stored
+from streams.provenance import Noted
+from streams.suppressions import Suppression
 
 Column = tuple[str, str, Callable[[Any], Any]]
 """Name, ClickHouse type, and how to read it from a value."""
@@ -37,6 +40,10 @@ def _time(seconds: float) -> int:
     return round(_bounded(seconds) * _MICROSECONDS)
 
 
+def _time_if_any(seconds: float | None) -> int | None:
+    return None if seconds is None else _time(seconds)
+
+
 def _millis(seconds: float) -> int:
     return round(_bounded(seconds) * 1_000)
 
@@ -52,6 +59,10 @@ def _event(name: str) -> Callable[[Stored], Any]:
 
 def _seen(name: str) -> Callable[[Stored], Any]:
     return lambda row: getattr(row.observation, name)
+
+
+def _said(name: str) -> Callable[[Noted], Any]:
+    return lambda row: getattr(row.said, name)
 
 
 def _own(name: str) -> Callable[[Any], Any]:
@@ -177,17 +188,70 @@ INCIDENTS: tuple[Column, ...] = (
     ("first", "DateTime64(6, 'UTC')", lambda row: _time(row.first_s)),
     ("last", "DateTime64(6, 'UTC')", lambda row: _time(row.last_s)),
     ("findings", "UInt64", _own("count")),
+    ("detectors", "Array(LowCardinality(String))", lambda row: list(row.detectors)),
+    ("news", "LowCardinality(String)", lambda row: row.news or ""),
+    ("quiet", "String", lambda row: row.quiet or ""),
     ("body", "String", lambda row: msgspec.json.encode(row).decode()),
 )
 
 VERDICTS: tuple[Column, ...] = (
-    *((name, "String", _own(name)) for name in ("incident_id", "note")),
+    *((name, "String", _own(name)) for name in ("incident_id", "note", "said_by", "assignee")),
     ("verdict", "LowCardinality(String)", _own("verdict")),
+)
+
+SUPPRESSIONS: tuple[Column, ...] = (
+    *((name, "String", _own(name)) for name in ("suppression_id", "subject", "reason", "ended_by")),
+    ("made_by", "String", _own("by")),
+    *((name, "LowCardinality(String)", _own(name)) for name in ("deployment", "detector", "cause")),
+    ("severity", "Enum8('info' = 0, 'low' = 1, 'medium' = 2, 'high' = 3, 'critical' = 4)", _own("severity")),
+    *(
+        (name, "DateTime64(3, 'UTC')", lambda row, field=field: _millis(getattr(row, field)))
+        for name, field in (("made_at", "made_s"), ("until", "until_s"), ("ended_at", "ended_s"))
+    ),
+)
+
+
+CHANGES: tuple[Column, ...] = (
+    ("change_id", "String", _said("change_id")),
+    *((name, "LowCardinality(String)", _said(name)) for name in ("deployment", "component", "state")),
+    ("new", "String", _said("new")),
+    ("old", _TEXT, _said("old")),
+    *((name, "String", _said(name)) for name in ("who", "ticket", "reason")),
+    ("holds_from", "Nullable(DateTime64(6, 'UTC'))", lambda row: _time_if_any(row.said.from_s)),
+    ("holds_until", "Nullable(DateTime64(6, 'UTC'))", lambda row: _time_if_any(row.said.until_s)),
+    ("decided", "DateTime64(6, 'UTC')", lambda row: _time(row.time_s)),
+    ("event_id", "String", _own("event_id")),
+)
+
+COMPONENT_REPORTS: tuple[Column, ...] = (
+    ("report_id", "String", _said("report_id")),
+    *((name, "LowCardinality(String)", _said(name)) for name in ("deployment", "subject")),
+    ("source", "String", _said("source")),
+    ("attested", "DateTime64(6, 'UTC')", lambda row: _time(row.time_s)),
+    ("digest", _TEXT, _said("digest")),
+    ("components", "Map(LowCardinality(String), String)", _said("components")),
+    ("risks", "Array(String)", _said("risks")),
+    ("tools", "String", lambda row: msgspec.json.encode(row.said.tools).decode()),
+    ("abilities", "Map(LowCardinality(String), UInt64)", _said("abilities")),
+    ("event_id", "String", _own("event_id")),
+)
+
+BASELINES: tuple[Column, ...] = (
+    ("name", "String", _own("name")),
+    ("deployment", "LowCardinality(String)", _own("deployment")),
+    ("since", "DateTime64(6, 'UTC')", lambda row: _time(row.since_s)),
+    ("until", "DateTime64(6, 'UTC')", lambda row: _time(row.until_s)),
+    ("events", "UInt64", _own("events")),
+    ("who", "String", _own("who")),
+    ("frozen", "DateTime64(6, 'UTC')", lambda row: _time(row.frozen_s)),
+    ("approved", "Nullable(DateTime64(6, 'UTC'))", lambda row: _time_if_any(row.approved_s)),
+    ("body", "String", lambda row: msgspec.json.encode(row).decode()),
 )
 
 
 def columns(
-    table: Sequence[Column], rows: Sequence[Stored | Finding | DeadLetter | SavedState | Incident | Verdict]
+    table: Sequence[Column],
+    rows: Sequence[Stored | Finding | DeadLetter | SavedState | Incident | Verdict | Suppression | Noted | Baseline],
 ) -> list[list[Any]]:
     """One list of values a column, in the order of `table`."""
     return [[read(row) for row in rows] for _, _, read in table]

@@ -1,4 +1,8 @@
-"""A file of logs as records, whatever the format: what `send` puts on Kafka and `replay` feeds to the pipeline."""
+"""A file of logs as records, whatever the format: what `send` puts on Kafka and `replay` feeds to the pipeline.
+
+Lines may be notices of changes and of components too (`provenance`): each of those is a record of its own, at its
+place.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +22,15 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from streams.codecs import Decoded, UndecodableError
 from streams.pipeline import Codec, discover_codecs
 from streams.producer import RecordProducer
+from streams.provenance import CHANGE, COMPONENT_REPORT, NoticeError, Said, checked, decode, kind_of
 from streams.security import kafka_python_options
 from streams.settings import Settings, SettingsError
-from streams.topics import INFERENCE_LOGS, LARGEST_RECORD_BYTES, full_name
+from streams.topics import CHANGES, COMPONENT_REPORTS, INFERENCE_LOGS, LARGEST_RECORD_BYTES, full_name
 
 LINES_PER_RECORD = 50
+
+NOTICE_TOPICS = {CHANGE: CHANGES, COMPONENT_REPORT: COMPONENT_REPORTS}
+"""Where each kind of notice goes."""
 
 RECORD_BYTES = 1_000_000
 """Lines are packed up to here: fifty long conversations in one record would be more than a worker reads."""
@@ -66,7 +74,7 @@ def _split(file: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
     if not head:
         return
     if _is_object(first) and (not second.strip() or _is_object(second)):
-        yield from _packed(line for line in itertools.chain(head, lines) if line.strip())
+        yield from packed(line for line in itertools.chain(head, lines) if line.strip())
     else:
         yield b"".join(_bounded(itertools.chain(head, lines)))
 
@@ -88,13 +96,18 @@ def _bounded(lines: Iterable[bytes]) -> Iterator[bytes]:
         yield line
 
 
-def _packed(lines: Iterable[bytes]) -> Iterator[bytes]:
+def packed(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines with their ends as records: events packed, each notice on its own, all of it in order."""
     batch: list[bytes] = []
     size = 0
     for line in lines:
-        if batch and (len(batch) == LINES_PER_RECORD or size + len(line) > RECORD_BYTES):
+        is_notice = kind_of(line) is not None
+        if batch and (is_notice or len(batch) == LINES_PER_RECORD or size + len(line) > RECORD_BYTES):
             yield b"".join(batch)
             batch, size = [], 0
+        if is_notice:
+            yield line
+            continue
         batch.append(line)
         size += len(line)
     if batch:
@@ -108,16 +121,18 @@ def _is_object(line: bytes) -> bool:
 
 
 class Sent(msgspec.Struct, kw_only=True):
-    """How much was sent."""
+    """How much was sent; `notices` of the records are changes and reports of components."""
 
     records: int = 0
     size_bytes: int = 0
+    notices: int = 0
 
 
 def send_file(settings: Settings, path: str, stdin: BinaryIO, input_format: str, pace: Pace) -> Sent:
     """Send a file's records and return when all are durable; progress goes to standard error.
 
-    Raises `FileError`, `BrokerError`, `SettingsError`.
+    Notices go to topics of their own, and a worker may see one some calls sooner or later than it is in the file:
+    `replay` keeps the order. Raises `FileError`, `BrokerError`, `SettingsError`.
     """
     codecs = discover_codecs()
     if input_format and input_format not in codecs:
@@ -133,11 +148,32 @@ def send_file(settings: Settings, path: str, stdin: BinaryIO, input_format: str,
         task = progress.add_task(path, total=None)
         for value in records(path, stdin):
             pace.wait(functools.partial(first_time_s, codecs, input_format, value))
-            producer.send(value, content_type)
+            sent.notices += send_record(settings, producer, value, content_type)
             sent.records += 1
             sent.size_bytes += len(value)
             progress.advance(task)
     return sent
+
+
+def send_record(settings: Settings, producer: RecordProducer, value: bytes, content_type: str | None) -> bool:
+    """Send one record where it belongs, and say whether it is a notice. Raises `BrokerError`."""
+    kind = kind_of(value)
+    if kind is None:
+        producer.send(value, content_type)
+        return False
+    try:
+        key = decode(kind, value).deployment.encode()
+    except NoticeError:
+        key = None  # a dead letter soon, which says why
+    producer.send(value, topic=full_name(settings, NOTICE_TOPICS[kind]), key=key)
+    return True
+
+
+def send_notice(settings: Settings, said: Said) -> None:
+    """Send one notice and return when it is durable. Raises `BrokerError`; `NoticeError` for what no worker takes."""
+    value = checked(said)
+    with RecordProducer(settings.kafka_brokers, **kafka_python_options(settings)) as producer:
+        send_record(settings, producer, value, None)
 
 
 class Pace:
@@ -164,7 +200,13 @@ class Pace:
 
 
 def first_time_s(codecs: Mapping[str, Codec], input_format: str, value: bytes) -> float | None:
-    """When the first event of a record happened; `None` when it does not say."""
+    """When the first event of a record happened, or a notice was said; `None` when it does not say."""
+    kind = kind_of(value)
+    if kind is not None:
+        try:
+            return decode(kind, value).said_s
+        except NoticeError:
+            return None
     claims = [codecs[input_format]] if input_format else [each for each in codecs.values() if each.sniff(value)]
     try:
         decoded: Decoded = claims[0].decode(value)

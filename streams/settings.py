@@ -33,10 +33,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     shared over `expected_deployments` and `expected_principals`. `batch_records` and `batch_wait_s`
     bound a batch of Kafka records; `snapshot_interval_s` is how often detector state is saved and with
     it how much is replayed after a crash. `silence_minimum_s` keeps short pauses of a source from being
-    findings; an incident closes after `incident_quiet_s` without one, and names its deployment's of `owners`
-    (``chat=team-a,*=on-call``). `session_timeout_s` is how long Kafka waits for a worker that
-    says nothing before its partitions go to another; `start_patience_s` how long a worker waits for Kafka and
-    ClickHouse before it gives up starting. `max_record_bytes` keeps one record from filling the
+    findings; an incident closes after `incident_quiet_s` without one, is told again within
+    `incident_cool_down_s` only if it is worse, and names its deployment's of `owners`
+    (``chat=team-a,*=on-call``). `session_timeout_s` is how long Kafka waits for a worker that says
+    nothing before its partitions go to another; `stall_s` how long one may do nothing while work waits,
+    `start_patience_s` how long one waits for Kafka and ClickHouse before it gives up starting.
+    `max_record_bytes` keeps one record from filling the
     memory: larger ones are dead letters. More dead letters than `dead_letter_ratio` of the last records, or
     `dead_letter_run` in a row, stop the worker (`dlq.LimitPolicy`). `snapshot_key` signs detector state where it
     is not to be derived from `key`; state that one of `previous_keys` signed is accepted too. `max_live_principals` and
@@ -82,11 +84,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     snapshot_interval_s: float = 2.0
     silence_minimum_s: float = 900.0
     incident_quiet_s: float = 21_600.0
+    incident_cool_down_s: float = 86_400.0
     owners: str | None = None
     max_live_principals: int = 100_000
     max_live_deployments: int = 1_000
     session_timeout_s: float = 15.0
     start_patience_s: float = 120.0
+    stall_s: float = 120.0
     max_record_bytes: int = 4_000_000
     dead_letter_ratio: float = 0.9
     dead_letter_run: int = 1_000
@@ -369,11 +373,13 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "snapshot_interval_s": _number(0.1, 600),
     "silence_minimum_s": _number(0.5, 604_800),
     "incident_quiet_s": _number(1, 604_800),
+    "incident_cool_down_s": _number(0, 604_800),
     "owners": _owners,
     "max_live_principals": _whole(1_000, 100_000_000),
     "max_live_deployments": _whole(100, 1_000_000),
     "session_timeout_s": _number(6, 300),
     "start_patience_s": _number(0, 86_400),
+    "stall_s": _number(5, 86_400),
     "max_record_bytes": _whole(1_000, 1_000_000_000),
     "dead_letter_ratio": _number(0.01, 1.0),
     "dead_letter_run": _whole(0, 1_000_000_000),

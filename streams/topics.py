@@ -21,9 +21,15 @@ BY_PRINCIPAL = "observations-by-principal"
 FINDINGS = "findings"
 DEAD_LETTERS = "dead-letters"
 INCIDENTS = "incidents"
-"""Revisions of incidents with their proposed actions, for a gateway or a SOAR; inferwatch itself reads none."""
+"""Revisions of incidents with their proposed actions, for alerts, and for a gateway or a SOAR."""
 
-ALL = (INFERENCE_LOGS, BY_DEPLOYMENT, BY_PRINCIPAL, FINDINGS, DEAD_LETTERS, INCIDENTS)
+CHANGES = "changes"
+"""What people decided of components of deployments; who may write here may have a change approved."""
+
+COMPONENT_REPORTS = "component-reports"
+"""What attestations found on the serving side."""
+
+ALL = (INFERENCE_LOGS, BY_DEPLOYMENT, BY_PRINCIPAL, FINDINGS, DEAD_LETTERS, INCIDENTS, CHANGES, COMPONENT_REPORTS)
 
 MAX_MESSAGE_BYTES = 1_000_000
 """What our own producers keep a message under: Kafka's default limit of a topic."""

@@ -7,18 +7,16 @@ language model serving (bursts of arrivals, log-normal latencies with a heavy ta
 
 from __future__ import annotations
 
-import hashlib
-import heapq
-import math
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from random import Random
 
 import msgspec
 
-from detectors.types import Components, InferenceEvent, Message
-from streams import _traffic_texts as texts
-from streams._traffic_callers import ASSISTANT, CHAT, DEPLOYMENTS, SUMMARIES, Call, Deployment, Span, plan
+from detectors.types import InferenceEvent
+from streams._traffic_callers import ASSISTANT, CHAT, DEPLOYMENTS, SUMMARIES, Span, plan
+from streams._traffic_endpoints import Endpoint, Manner
+from streams._traffic_texts import LIVELY
 
 MIN_EVENTS = 1_000
 """Below this no detector has seen enough of a deployment to have an opinion when the incident begins."""
@@ -30,11 +28,6 @@ SLOWER = 1.18
 """What the latency step multiplies times with."""
 
 _STEP_AFTER_S, _SWEEP_AFTER_S = 300.0, 600.0
-_ERRORS = (("timeout", 504, 30.0), ("rate_limit_exceeded", 429, 0.02), ("server_error", 500, 0.4))
-_ERROR_SHARE, _REFUSAL_SHARE, _TAIL_SHARE = 0.01, 0.007, 0.01
-_CHARS_PER_TOKEN = 4.2
-_TURN_TOKENS = 160
-_MAX_LOAD = 40
 
 
 class TrafficError(Exception):
@@ -94,9 +87,9 @@ def synthetic(seed: int, end_s: float, events: int = 20_000, hours: float = 6.0)
     start_s = end_s - hours * 3_600.0
     swap_s, step_s, sweep_s = incident_times(start_s, end_s)
     planned = plan(rng, Span(start_s, end_s, sweep_s), events)
-    endpoints = {each.name: _Endpoint(each, rng) for each in DEPLOYMENTS}
-    endpoints[CHAT.name].swap_s = swap_s
-    endpoints[SUMMARIES.name].step_s = step_s
+    endpoints = {each.name: Endpoint(each, rng) for each in DEPLOYMENTS}
+    endpoints[CHAT.name].behaves(swap_s, Manner(voice=LIVELY))
+    endpoints[SUMMARIES.name].behaves(step_s, Manner(slower=SLOWER))
     answered = [endpoints[call.caller.deployment.name].serve(call) for call in planned.calls]
     sweep = [call for call in planned.calls if call.caller.principal == planned.sweeper and call.time_s >= sweep_s]
     planted = (
@@ -134,104 +127,3 @@ def synthetic(seed: int, end_s: float, events: int = 20_000, hours: float = 6.0)
         f"in {hours:g} hours"
     )
     return Traffic(answered, planted, description)
-
-
-class _Endpoint:
-    """One deployment while it answers: what is in flight, and which parts of the incident it has."""
-
-    def __init__(self, deployment: Deployment, rng: Random) -> None:
-        self.deployment = deployment
-        self.swap_s = self.step_s = math.inf
-        self._rng = rng
-        self._in_flight: list[float] = []
-        name = f"{deployment.name}/{deployment.model}"
-        self._components = Components(
-            weights=_digest(f"{name}/weights"),
-            tokenizer=_digest(f"{deployment.model}/tokenizer"),
-            prompt_template=_digest(f"{name}/prompt_template"),
-            image=_digest("serving-image"),
-        )
-
-    def serve(self, call: Call) -> InferenceEvent:
-        """Answer one call; calls come in order of time."""
-        rng, caller, time_s = self._rng, call.caller, call.time_s
-        while self._in_flight and self._in_flight[0] <= time_s:
-            heapq.heappop(self._in_flight)
-        asked = InferenceEvent(
-            deployment=self.deployment.name,
-            time_s=time_s,
-            operation="chat",
-            input_messages=(Message(role="user", content=call.prompt),),
-            temperature=caller.temperature,
-            top_p=caller.top_p,
-            max_tokens=caller.max_tokens,
-            logprobs=True if call.top_logprobs else None,
-            top_logprobs=call.top_logprobs,
-            stream=caller.stream,
-            principal=caller.principal,
-            network=caller.network,
-            user_agent=caller.user_agent,
-            session=call.session,
-            model=self.deployment.model,
-            provider="self_hosted",
-            trace_id=f"{rng.getrandbits(128):032x}",
-            span_id=f"{rng.getrandbits(64):016x}",
-        )
-        event = self._failed(asked) if rng.random() < _ERROR_SHARE else self._answered(asked, call)
-        heapq.heappush(self._in_flight, time_s + (event.latency_s or 0.0))
-        return event
-
-    def _failed(self, asked: InferenceEvent) -> InferenceEvent:
-        error_type, status, latency_s = self._rng.choice(_ERRORS)
-        latency_s *= self._rng.lognormvariate(0.0, 0.1)
-        return msgspec.structs.replace(asked, error_type=error_type, http_status=status, latency_s=round(latency_s, 4))
-
-    def _answered(self, asked: InferenceEvent, call: Call) -> InferenceEvent:
-        rng, prompt = self._rng, call.prompt
-        output = self._write(call)
-        output_tokens = max(int(len(output) / _CHARS_PER_TOKEN * rng.lognormvariate(0.0, 0.05)), 1)
-        finish_reason = "stop"
-        if call.caller.max_tokens is not None and output_tokens > call.caller.max_tokens:
-            output_tokens, finish_reason = call.caller.max_tokens, "length"
-            output = output[: int(output_tokens * _CHARS_PER_TOKEN)]
-        context = self.deployment.context_tokens * rng.lognormvariate(0.0, 0.35) + call.turn * _TURN_TOKENS
-        input_tokens = int(len(prompt) / _CHARS_PER_TOKEN + context)
-        ttft_s, latency_s = self._times(asked.time_s or 0.0, input_tokens, output_tokens)
-        return msgspec.structs.replace(
-            asked,
-            output_messages=(Message(role="assistant", content=output),),
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
-            ttft_s=round(ttft_s, 4),
-            latency_s=round(latency_s, 4),
-            finish_reasons=(finish_reason,),
-            http_status=200,
-            cost_usd=round((0.5 * input_tokens + 1.5 * output_tokens) / 1e6, 8),
-            served_model=self.deployment.model,
-            components=self._components,
-            response_id=f"resp-{rng.getrandbits(64):016x}",
-        )
-
-    def _write(self, call: Call) -> str:
-        rng, deployment = self._rng, self.deployment
-        if rng.random() < _REFUSAL_SHARE:
-            return texts.refusal(rng, call.topic)
-        voice = texts.LIVELY if call.time_s >= self.swap_s else texts.MEASURED
-        chars = int(deployment.chars * voice.scale * rng.lognormvariate(0.0, 0.6))
-        return texts.answer(rng, voice, call.topic, chars, deployment.code_share)
-
-    def _times(self, time_s: float, input_tokens: int, output_tokens: int) -> tuple[float, float]:
-        """Time to the first token and of the whole call, both in seconds, by tokens and load."""
-        rng, deployment = self._rng, self.deployment
-        load = min(len(self._in_flight), _MAX_LOAD)
-        ttft_s = deployment.ttft_s * (1.0 + input_tokens / 10_000) * (1.0 + 0.03 * load) * rng.lognormvariate(0.0, 0.18)
-        per_token_s = deployment.per_token_s * (1.0 + 0.01 * load) * rng.lognormvariate(0.0, 0.1)
-        if rng.random() < _TAIL_SHARE:
-            ttft_s *= 1.5 + rng.expovariate(0.7)
-        if time_s >= self.step_s:
-            ttft_s, per_token_s = SLOWER * ttft_s, SLOWER * per_token_s
-        return ttft_s, ttft_s + per_token_s * output_tokens
-
-
-def _digest(text: str) -> str:
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

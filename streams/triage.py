@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
 from detectors.base import COHORT, DEPLOYMENT, PRINCIPAL, Metadata
 from detectors.types import Evidence, Finding, Observation, Severity
-from streams import causes, plans
+from streams import causes, plans, telling
 from streams.incidents import (
     CALLERS,
     MERGED,
@@ -25,6 +25,8 @@ from streams.incidents import (
     cite,
     identity,
 )
+from streams.signs import CONNECTION, LOAD_OF_ALL, ONE_KIND, approved_of, signs
+from streams.suppressions import Suppression
 
 COLD_START = "pipeline.cold_start"
 CROWD = "many callers"
@@ -32,6 +34,9 @@ CROWD = "many callers"
 
 REOPENS = 4.0
 """Quiet periods after the last finding within which the next one re-opens an incident."""
+
+COOL_DOWN_S = 86_400.0
+"""Seconds of event time in which what was told is not told again unless it is worse; the default of its setting."""
 
 MOST_LIVE, MOST_DEPLOYMENTS = 64, 1_000
 MOST_ALONE, MOST_MEMBERS = 8, 64
@@ -87,12 +92,24 @@ class Cases:
     finding that comes again changes nothing.
     """
 
-    def __init__(self, quiet_s: float, catalog: Mapping[str, Metadata], owners: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        quiet_s: float,
+        catalog: Mapping[str, Metadata],
+        owners: Mapping[str, str],
+        cool_down_s: float = COOL_DOWN_S,
+    ) -> None:
         """An incident closes after `quiet_s` seconds; `catalog` is what detectors say of themselves."""
         self.quiet_s = quiet_s
         self._catalog = catalog
         self._owners = owners
+        self._cool_down_s = cool_down_s
+        self._suppressions: tuple[Suppression, ...] = ()
         self._live: dict[str, list[Incident]] = {}
+
+    def heed(self, suppressions: Iterable[Suppression]) -> None:
+        """From now on these are active, and no others; incidents as they are stored do not change by it."""
+        self._suppressions = tuple(suppressions)
 
     def lacks(self, deployments: Iterable[str]) -> list[str]:
         """Those of `deployments` whose incidents have to be recalled before `take`."""
@@ -122,7 +139,8 @@ class Cases:
         merged = [self._merged(other, changed) for other in live if _is_part(other, changed, self._reach_s)]
         for other in merged:
             changed = _joined(changed, other)
-        changed = self._judged(changed)
+        changed = self._judged(changed, _amid(live, changed, self.quiet_s))
+        changed = telling.announced(changed, (changed, *live), finding.time_s, self._cool_down_s, self._suppressions)
         for each in (changed, *merged):
             _put(live, each)
         del live[: max(len(live) - MOST_LIVE, 0)]
@@ -184,28 +202,46 @@ class Cases:
 
     def _merged(self, part: Incident, into: Incident) -> Incident:
         return msgspec.structs.replace(
-            part, state=MERGED, merged_into=into.incident_id, revision=2 * part.count + 1, closed_s=part.last_s
+            part,
+            state=MERGED,
+            merged_into=into.incident_id,
+            revision=2 * part.count + 1,
+            closed_s=part.last_s,
+            news=None,  # what it went into is
+            quiet=None,
         )
 
-    def _judged(self, incident: Incident) -> Incident:
+    def _judged(self, incident: Incident, amid: Collection[str]) -> Incident:
         """Causes, severity and plan, from the evidence as it is now."""
-        ranked = causes.rank(incident.cited)
-        independent = independence({each.detector for each in incident.cited}, self._catalog)
+        ranked = causes.rank(incident.cited, amid)
+        independent = max(independence(_alarming(incident.cited, ranked, amid), self._catalog), 1)
         judged = msgspec.structs.replace(
             incident,
             state=OPEN,
             closed_s=None,
             revision=2 * incident.count,
             independent=independent,
-            severity=_severity(incident.cited, ranked[0].name, independent),
+            severity=_severity(incident.cited, ranked, independent, amid),
             causes=ranked,
             summary=_summary(incident, ranked[0]),
         )
         return msgspec.structs.replace(judged, plan=plans.plan(judged, self._catalog, self._owners, self.quiet_s))
 
 
+def _alarming(cited: Sequence[Cited], ranked: Sequence[Cause], amid: Collection[str]) -> set[str]:
+    """The detectors whose agreement counts.
+
+    An approval is no alarm that others could agree with, unless what was approved can open connections and there is a
+    host that it never had. What load does to calls agrees with load, and with nothing else.
+    """
+    seen = {sign.name for sign in signs(cited, amid)}
+    doubted = CONNECTION in seen and bool(seen & {approved_of("image"), approved_of("package_set")})
+    found = {each.detector for each in cited if doubted or each.severity is not Severity.INFO}
+    return found - causes.of_load(cited, amid) if ranked[0].name == causes.LOAD else found
+
+
 def _summary(incident: Incident, likeliest: Cause) -> str:
-    sure = "" if likeliest.share >= causes.CONFIDENT else "?"
+    sure = "" if causes.is_sure(likeliest) else "?"
     findings = f"{incident.count} {'finding' if incident.count == 1 else 'findings'}"
     return (
         f"{likeliest.title}{sure}: {findings} of {', '.join(list(incident.detectors)[:4])} "
@@ -236,15 +272,17 @@ def _kind(finding: Finding) -> tuple[str, str, str]:
     return DEPLOYMENT, finding.deployment, MONITORING if blind else SERVING
 
 
-def _severity(cited: Sequence[Cited], cause: str, independent: int) -> Severity:
+def _severity(cited: Sequence[Cited], ranked: Sequence[Cause], independent: int, amid: Collection[str]) -> Severity:
     """The worst of the findings, a step up for each further independent kind of evidence, two at most.
 
-    What was approved is told and wakes nobody; so is load where nothing but load was seen.
+    What was approved is told and wakes nobody; so is load where nothing but load was seen, and what answers are like
+    while many accounts ask for one kind of thing.
     """
-    seen = {sign.name for sign in causes.signs(cited)}
-    if cause == causes.UPDATE and causes.APPROVED in seen:
+    if causes.maintenance(cited, ranked) is not None:
         return Severity.INFO
-    if cause == causes.LOAD and seen <= causes.LOAD_SIGNS:
+    seen = {sign.name for sign in signs(cited, amid)}
+    harmless = {causes.LOAD: (causes.LOAD_SIGNS, causes.VOLUME_SIGNS), causes.MIX: (causes.MIX_SIGNS,)}
+    if seen & causes.MORE_CALLS and any(seen <= known for known in harmless.get(ranked[0].name, ())):
         return Severity.LOW
     worst = max(each.severity.rank for each in cited)
     levels = list(Severity)
@@ -255,6 +293,26 @@ def _distance_s(incident: Incident, finding: Finding) -> float:
     """How far apart incident and finding are, in seconds of event time; 0 where the finding's onset reaches back."""
     began_s = max(min(finding.onset_s, finding.time_s), finding.time_s - _LONGEST_ONSET_S)
     return max(began_s - incident.last_s, incident.first_s - finding.time_s, 0.0)
+
+
+def _amid(live: Sequence[Incident], incident: Incident, quiet_s: float) -> frozenset[str]:
+    """What goes on in the deployment at the time: load for a caller's incident, a cohort that sweeps for its own."""
+    wanted = {
+        CALLERS: (SERVING, DEPLOYMENT, causes.LOAD, LOAD_OF_ALL),
+        SERVING: (CALLERS, COHORT, causes.EXTRACTION, ONE_KIND),
+    }.get(incident.component)
+    if wanted is None:
+        return frozenset()
+    component, scope, cause, sign = wanted
+    return frozenset(
+        sign
+        for each in live
+        if (each.component, each.scope) == (component, scope)
+        and each.state != MERGED
+        and each.causes
+        and each.causes[0].name == cause
+        and max(each.first_s - incident.last_s, incident.first_s - each.last_s) <= quiet_s
+    )
 
 
 def _cited(before: Sequence[Cited], more: Sequence[Cited]) -> tuple[Cited, ...]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib.metadata
 import os
 import time
+from collections.abc import Callable
 from typing import Annotated
 
 import msgspec
 import typer
 
 from streams.alerts import a_test
+from streams.ocsf import a_test_event
+from streams.posting import NotTakenError
 from streams.settings import Settings, SettingsError
-from streams.webhook import NotTakenError
+from streams.targets import Target
 
-app = typer.Typer(help="Who is told of findings.", no_args_is_help=True)
+app = typer.Typer(help="Who is told of incidents.", no_args_is_help=True)
 
 EXIT_FAILED = 1
 
@@ -38,32 +43,58 @@ def _group() -> None:
 def send_test(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document a target for machines.")] = False,  # noqa: FBT002 - Typer's flags are boolean defaults
 ) -> None:
-    """Send a test alert to every target and say what happened; status 1 when one has not taken it."""
-    from streams.notify import attempt, receiver, targets_of  # noqa: PLC0415 - it needs a Kafka client, the help does not
+    """Send every target a test alert, or an OCSF event of a test, and say what happened; status 1 when one failed."""
+    from streams.receivers import targets_of  # noqa: PLC0415 - verbs that tell nobody start faster
 
     settings = Settings.from_env(os.environ)
     targets = targets_of(settings)
     if not targets:
         raise SettingsError("INFERWATCH_ALERT_TARGETS: not set; a JSON list of targets, best in a file (..._FILE)")
-    receivers = [(target, receiver(settings, target)) for target in targets]
+    ways = [(target, _way(settings, target)) for target in targets]
     failed = False
-    for target, to in receivers:
+    for target, way in ways:
         began_s = time.monotonic()
         try:
-            answer, taken = attempt(to, a_test(time.time())), True
+            answer, taken = way(), True
         except NotTakenError as error:
             answer, taken = str(error), False
         failed = failed or not taken
         tried = Tried(
             target=target.name,
             kind=target.kind,
-            severity=target.severity.value,
+            severity=target.least.value,
             taken=taken,
             answer=answer,
             took_s=round(time.monotonic() - began_s, 3),
         )
         _say(tried, as_json=as_json)
     raise typer.Exit(EXIT_FAILED if failed else 0)
+
+
+def _way(settings: Settings, target: Target) -> Callable[[], str]:
+    """How to send `target` a test; raises `SettingsError`, and what is returned `NotTakenError`."""
+    from streams.addresses import resolve  # noqa: PLC0415 - as above
+    from streams.receivers import attempt, receiver  # noqa: PLC0415 - as above
+
+    if target.ocsf is None:
+        to = receiver(settings, target)
+        return lambda: attempt(to, a_test(time.time()))
+    from streams.outlets import outlet  # noqa: PLC0415 - it needs a Kafka client
+
+    outlet(settings, target, resolve)  # one that cannot be used is said before anybody is told
+    return lambda: asyncio.run(_send_event(settings, target))
+
+
+async def _send_event(settings: Settings, target: Target) -> str:
+    from streams.addresses import resolve  # noqa: PLC0415 - as above
+    from streams.outlets import Line, outlet  # noqa: PLC0415 - as above
+
+    out = outlet(settings, target, resolve)
+    event = a_test_event(time.time(), importlib.metadata.version("inferwatch"))
+    try:
+        return await out.take([Line("inferwatch-test", msgspec.json.encode(event))])
+    finally:
+        await out.close()
 
 
 def _say(tried: Tried, *, as_json: bool) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import sysconfig
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +25,7 @@ from streams.attesting.packages import attest_packages, surveyed_packages
 from streams.attesting.report import Attestation, AttestError, Level
 from streams.attesting.walking import Entry, survey
 from streams.dlq import printable
-from streams.settings import SettingsError
+from streams.settings import Settings, SettingsError
 
 EXIT_ALARMING = 1
 _MAX_ROWS = 50
@@ -34,7 +36,7 @@ _RANKS = (DYNAMIC, PROCESS, NATIVE, DECODING, OUTBOUND)
 _STYLES = {Level.ALARM: "bold red", Level.WARN: "yellow", Level.NOTE: "dim"}
 
 
-def attest(
+def attest(  # noqa: PLR0913, PLR0917 - each is an option that a person may type
     directory: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="The directory of a model.")] = None,
     packages: Annotated[
         Path | None, typer.Option(metavar="LOCK", help="Check installed packages against this lock file with hashes.")
@@ -51,6 +53,10 @@ def attest(
     against: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Say what changed since this report, printed by --json.")
     ] = None,
+    send: Annotated[  # noqa: FBT002 - Typer's flags are boolean defaults
+        bool, typer.Option("--send", help="Tell the detectors of --deployment too, through Kafka.")
+    ] = False,
+    deployment: Annotated[str, typer.Option(help="With --send: what is served by it, as calls name it.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document a line.")] = False,  # noqa: FBT002 - Typer's flags are boolean defaults
 ) -> None:
     """Hash a model, packages, a tool list or code, and say what about them a person must look at.
@@ -60,11 +66,13 @@ def attest(
     """
     if directory is None and packages is None and mcp is None and code is None:
         raise SettingsError("attest: what? Give a DIR, --packages LOCK, --mcp FILE or --code DIR")
+    if send != bool(deployment):
+        raise SettingsError("attest: --send and --deployment D go together")
     if site_packages is not None and packages is None:
         raise SettingsError("--site-packages goes with --packages LOCK")
     site = site_packages or Path(sysconfig.get_paths()["purelib"])
     try:
-        done = list(_attested(directory, (packages, site), mcp, code))
+        found = done = list(_attested(directory, (packages, site), mcp, code))
         if against is not None:
             before = differences.read_reports(str(against), _read(against, differences.MAX_BYTES))
             done = [differences.compared(before, each) for each in done]
@@ -76,6 +84,8 @@ def attest(
             typer.echo(msgspec.json.encode(each).decode())
         else:
             _show(console, each)
+    if send:
+        _send(found, deployment)
     raise typer.Exit(EXIT_ALARMING if any(each.alarming for each in done) else 0)
 
 
@@ -93,6 +103,22 @@ def _attested(
         yield tool_lists.attest_tools(str(mcp), _read(mcp, tool_lists.MAX_BYTES))
     if code is not None:
         yield _with_progress(code, surveyed_code(code), attest_code)
+
+
+def _send(found: list[Attestation], deployment: str) -> None:
+    """Send what was found, not what changed since: the detectors know what was there before."""
+    from streams.addressing import at_hand  # noqa: PLC0415 - attesting needs no servers
+    from streams.attesting.risks import report_of  # noqa: PLC0415 - as above
+    from streams.provenance import NoticeError  # noqa: PLC0415 - as above
+    from streams.sending import send_notice  # noqa: PLC0415 - as above
+
+    with at_hand(Settings.from_env(os.environ), os.environ) as settings:
+        for each in found:
+            try:
+                send_notice(settings, report_of(each, deployment, time.time()))
+            except NoticeError as error:
+                raise SettingsError(f"attest: {printable(str(error))}") from None
+    typer.echo(f"sent {len(found)} reports of {printable(deployment)}", err=True)
 
 
 def _read(path: Path, most_bytes: int) -> bytes:

@@ -109,7 +109,7 @@ def requeue(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many.")] = False,  # noqa: FBT002 - as above
     as_json: Json = False,  # noqa: FBT002 - as above
 ) -> None:
-    """Send dead letters back to the topic of logs, each once, after what was wrong is put right.
+    """Send dead letters back to the topic they came from, each once, after what was wrong is put right.
 
     Of a record with good and bad events only the bad ones are read again. Ends with status 1 when some cannot be sent.
     """

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import importlib.metadata
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import msgspec
 import typer
@@ -15,21 +14,28 @@ from rich.console import Console
 
 from streams.asking import Filter
 from streams.dlq import printable
-from streams.settings import Settings, SettingsError
+from streams.settings import SettingsError
+from streams.stores import By, person, store_at_hand
 
 if TYPE_CHECKING:
     from streams.case_files import Asked, Case
     from streams.clickhouse import Store
+    from streams.incident_page import Record
+    from streams.incidents import Incident
+
+T = TypeVar("T")
 
 app = typer.Typer(help="What the findings come to: cases with causes and next steps.", no_args_is_help=True)
 
 _POLL_S = 1.0
-_MOST_NOTE_CHARS = 2_000
+_MOST_NOTE_CHARS, _MOST_NAME_CHARS = 2_000, 96
 _BEGINNING = re.compile(r"inc-[0-9a-f]{1,16}")
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document (or one a line) for machines.")]
 Severities = Annotated[str, typer.Option(help="At least this: info, low, medium, high, critical.")]
 Deployment = Annotated[str, typer.Option(help="Only of this deployment.")]
+Note = Annotated[str, typer.Option(help="Why, for who reads it later.")]
+Ocsf = Annotated[bool, typer.Option("--ocsf", help="OCSF 1.8 Incident Findings, one JSON document a line, for a SIEM.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="As `list` prints it; its beginning is enough.")]
 
 
@@ -41,13 +47,14 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, max=100_000)] = 50,
     merged: Annotated[bool, typer.Option("--merged", help="Those too that went into another one.")] = False,  # noqa: FBT002 - Typer's flags are boolean defaults
     as_json: Json = False,  # noqa: FBT002 - as above
+    ocsf: Ocsf = False,  # noqa: FBT002 - as above
 ) -> None:
     """List incidents, the latest last."""
     from streams.case_files import listed  # noqa: PLC0415 - verbs that need no store start faster
 
     asked = _asked(severity, deployment, since, limit, merged=merged)
-    with _store() as store:
-        _print(listed(store, asked), as_json=as_json)
+    with store_at_hand() as store:
+        _print(listed(store, asked), as_json=as_json, ocsf=ocsf)
 
 
 @app.command("follow", epilog="Example: inferwatch incidents follow --severity high")
@@ -55,17 +62,18 @@ def follow(
     severity: Severities = "info",
     deployment: Deployment = "",
     as_json: Json = False,  # noqa: FBT002 - as above
+    ocsf: Ocsf = False,  # noqa: FBT002 - as above
 ) -> None:
     """Print incidents as they open and change, until Ctrl-C."""
     from streams.case_files import listed  # noqa: PLC0415 - as above
 
     asked = _asked(severity, deployment, "36500d", 50)
     seen: dict[str, tuple[int, str | None]] = {}
-    with _store() as store:
+    with store_at_hand() as store:
         while True:
             news = [case for case in listed(store, asked) if seen.get(case.incident.incident_id) != _look_of(case)]
             if news:
-                _print(news, as_json=as_json)
+                _print(news, as_json=as_json, ocsf=ocsf)
             seen |= {case.incident.incident_id: _look_of(case) for case in news}
             time.sleep(_POLL_S)
 
@@ -73,53 +81,90 @@ def follow(
 @app.command("show", epilog="Example: inferwatch incidents show inc-1f0c")
 def show(incident_id: Id, as_json: Json = False) -> None:  # noqa: FBT002 - as above
     """Print one incident as a page: what, since when, evidence, ranked causes, blast radius, next steps."""
-    from streams.case_files import extent  # noqa: PLC0415 - as above
-    from streams.clickhouse import StoreError  # noqa: PLC0415 - as above
     from streams.incident_page import page  # noqa: PLC0415 - as above
 
     beginning = _beginning(incident_id)
-    with _store() as store:
+    with store_at_hand() as store:
         case = _one(store, beginning)
         if as_json:
             typer.echo(msgspec.json.encode(case))
             return
+        page(Console(), case, _record(store, case.incident))
+
+
+def _record(store: Store, incident: Incident) -> Record:
+    """What the store has beside the incident, as far as this user may read it."""
+    from streams import case_files, case_provenance  # noqa: PLC0415 - as above
+    from streams.clickhouse import StoreError  # noqa: PLC0415 - as above
+    from streams.incident_page import Record  # noqa: PLC0415 - as above
+
+    def read(ask: Callable[[], T]) -> T | None:
         try:
-            counted = extent(store, case.incident.plan.radius) if case.incident.plan else None
+            return ask()
         except StoreError:
-            counted = None  # this user may not read events
-        page(Console(), case, counted)
+            return None
+
+    plan = incident.plan
+    return Record(
+        extent=None if plan is None else read(lambda: case_files.extent(store, plan.radius)),
+        provenance=read(lambda: case_provenance.around(store, incident)),
+        history=read(lambda: case_files.history(store, incident.incident_id)) or (),
+    )
 
 
 @app.command("verdict", epilog="Example: inferwatch incidents verdict inc-1f0c benign --note 'load test'")
 def verdict(
     incident_id: Id,
     said: Annotated[str, typer.Argument(metavar="true|false|benign", help="Real; a false alarm; real and harmless.")],
-    note: Annotated[str, typer.Option(help="Why, for who reads it later.")] = "",
+    note: Note = "",
+    by: By = "",
 ) -> None:
-    """Say what an incident was."""
+    """Say what an incident was; `precision` counts it."""
     from streams.case_files import VERDICTS  # noqa: PLC0415 - as above
 
     if said not in VERDICTS:
         raise SettingsError(f"{said[:80]!r} is no verdict; one of {', '.join(VERDICTS)}")
-    _say(incident_id, said, note)
+    _say(incident_id, said, note, by)
 
 
 @app.command("close", epilog="Example: inferwatch incidents close inc-1f0c --note 'rolled back'")
-def close(incident_id: Id, note: Annotated[str, typer.Option(help="Why, for who reads it later.")] = "") -> None:
+def close(incident_id: Id, note: Note = "", by: By = "") -> None:
     """Close an incident; another finding opens it again."""
     from streams.case_files import SHUT  # noqa: PLC0415 - as above
 
-    _say(incident_id, SHUT, note)
+    _say(incident_id, SHUT, note, by)
 
 
-def _say(incident_id: str, said: str, note: str) -> None:
+@app.command("assign", epilog="Example: inferwatch incidents assign inc-1f0c kim")
+def assign(incident_id: Id, who: Annotated[str, typer.Argument(metavar="WHO")], note: Note = "", by: By = "") -> None:
+    """Say who works on an incident."""
+    from streams.case_files import ASSIGNED  # noqa: PLC0415 - as above
+
+    if not who.strip():
+        raise SettingsError("WHO: it is empty; a name or a team")
+    _say(incident_id, ASSIGNED, note, by, who.strip()[:_MOST_NAME_CHARS])
+
+
+@app.command("precision", epilog="Example: inferwatch incidents precision --json")
+def precision(as_json: Json = False) -> None:  # noqa: FBT002 - as above
+    """Show how often each detector was right, of the incidents that got a verdict."""
+    from streams.case_files import precision as judged  # noqa: PLC0415 - as above
+    from streams.incident_lines import precisions  # noqa: PLC0415 - as above
+
+    with store_at_hand() as store:
+        precisions(Console(), judged(store), as_json=as_json)
+
+
+def _say(incident_id: str, said: str, note: str, by: str, assignee: str = "") -> None:
     from streams.incidents import Verdict  # noqa: PLC0415 - as above
 
-    beginning = _beginning(incident_id)
-    with _store() as store:
+    beginning, who = _beginning(incident_id), person(by)
+    with store_at_hand() as store:
         full_id = _one(store, beginning).incident.incident_id
-        store.insert_verdict(Verdict(incident_id=full_id, verdict=said, note=note[:_MOST_NOTE_CHARS]))
-    typer.echo(f"{full_id}: {said}")
+        store.insert_verdict(
+            Verdict(incident_id=full_id, verdict=said, note=note[:_MOST_NOTE_CHARS], said_by=who, assignee=assignee)
+        )
+    typer.echo(f"{full_id}: {said}{f' to {printable(assignee)}' if assignee else ''}, says {printable(who)}")
 
 
 def _beginning(incident_id: str) -> str:
@@ -154,9 +199,12 @@ def _asked(severity: str, deployment: str, since: str, limit: int, *, merged: bo
     )
 
 
-def _print(cases: list[Case], *, as_json: bool) -> None:
-    from streams.incident_page import line  # noqa: PLC0415 - as above
+def _print(cases: list[Case], *, as_json: bool, ocsf: bool) -> None:
+    from streams.incident_lines import line  # noqa: PLC0415 - as above
 
+    if ocsf:
+        _print_ocsf(cases)
+        return
     console = Console()
     for case in cases:
         if as_json:
@@ -167,18 +215,18 @@ def _print(cases: list[Case], *, as_json: bool) -> None:
         console.print("no incidents match; `inferwatch findings` lists what was found", style="dim")
 
 
+def _print_ocsf(cases: list[Case]) -> None:
+    from detectors.bank import discover  # noqa: PLC0415 - as above
+    from streams.ocsf_incidents import Said, incident_finding  # noqa: PLC0415 - as above
+
+    product_version = importlib.metadata.version("inferwatch")
+    catalog = {name: kind.metadata for name, kind in discover().items()}
+    for case in cases:
+        shut = case.state != case.incident.state
+        said = Said(verdict=case.verdict, note=case.note, assignee=case.assignee, shut=shut)
+        event = incident_finding(case.incident, product_version, catalog, said)
+        typer.echo(msgspec.json.encode(event))
+
+
 def _look_of(case: Case) -> tuple[int, str | None]:
-    return case.incident.revision, f"{case.state} {case.verdict}"
-
-
-@contextmanager
-def _store() -> Iterator[Store]:
-    from streams.addressing import at_hand  # noqa: PLC0415 - as above
-    from streams.clickhouse import Store  # noqa: PLC0415 - as above
-
-    with at_hand(Settings.from_env(os.environ), os.environ) as settings:
-        store = Store.connect(settings)
-        try:
-            yield store
-        finally:
-            store.close()
+    return case.incident.revision, f"{case.state} {case.verdict} {case.assignee}"

@@ -18,7 +18,7 @@ from streams import case_files
 from streams.case_files import Asked, listed, recalled
 from streams.casework import Casework
 from streams.clickhouse import Store, migrate
-from streams.incident_page import page
+from streams.incident_page import Record, page
 from streams.incidents import CLOSED, OPEN, Incident, Verdict, closed
 from streams.settings import Settings
 from streams.sinks import Message, Sender, Writer
@@ -112,8 +112,9 @@ def test_what_is_stored_was_sent_before_with_the_actions_it_proposes(store: Stor
     take(work, *TAMPERED)
     take(work, *TAMPERED)
     asyncio.run(work.close_quiet(LONG_AFTER_S))
-    assert [(each.count, each.state) for each in kafka.sent] == [(3, OPEN), (3, CLOSED)]
-    plan = kafka.sent[0].plan
+    assert [(each.count, each.news) for each in kafka.sent] == [(1, "opened"), (2, "worse"), (3, None), (3, "closed")]
+    assert [each.state for each in kafka.sent] == [OPEN, OPEN, OPEN, CLOSED]
+    plan = kafka.sent[2].plan
     assert plan is not None
     assert {each.kind for each in plan.actions} == {"pin_component", "isolate_deployment"}
     kafka.away = True
@@ -133,7 +134,7 @@ def test_a_message_that_kafka_would_refuse_is_sent_without_what_it_quotes(
     take(casework(store, kafka), *(found(names[each % 4], float(each), *rows) for each in range(40)))
     (case,) = listed(store, Asked())
     assert len(msgspec.json.encode(case.incident)) > 500_000
-    (sent,) = kafka.sent
+    sent = kafka.sent[-1]
     assert len(msgspec.json.encode(sent)) < 500_000
     assert (sent.causes, sent.plan, sent.cited) == (case.incident.causes, case.incident.plan, ())
 
@@ -239,7 +240,7 @@ def test_the_page_has_everything_a_responder_needs_and_counts_who_was_touched(st
     assert (counted.events, counted.principals, counted.sessions) == (10, 3, 10)
     assert len(store.query(case.incident.plan.radius.query)) == 10, "the query that is printed lists the same calls"
     out = io.StringIO()
-    page(Console(file=out, width=120), case, counted)
+    page(Console(file=out, width=120), case, Record(extent=counted))
     text = out.getvalue()
     assert "\x1b" not in text, "plain where it is no terminal"
     for said in (
@@ -273,7 +274,8 @@ def test_a_page_is_colored_on_a_terminal_and_inert_whatever_was_named(store: Sto
     (case,) = listed(store, Asked())
     assert case.incident.plan is not None
     out = io.StringIO()
-    page(Console(file=out, width=120, force_terminal=True), case, case_files.extent(store, case.incident.plan.radius))
+    counted = case_files.extent(store, case.incident.plan.radius)
+    page(Console(file=out, width=120, force_terminal=True), case, Record(extent=counted))
     text = out.getvalue()
     assert "\x1b[1m" in text
     assert not any(bad in text for bad in ("\x1b[2J", "\u202e", "\x07", "\x1b[31ma"))

@@ -6,7 +6,7 @@ import pytest
 
 from detectors.bank import discover
 from detectors.types import Finding
-from streams import causes
+from streams import causes, signs
 from streams.causes import TITLES, rank
 from streams.incidents import cite
 from tests.findings import changed, found, new_host, slower
@@ -34,7 +34,10 @@ SCENARIOS: dict[str, tuple[str, list[Finding]]] = {
         causes.PLUGIN,
         [changed("tool_list", "b", "a"), new_host("connection", 60.0)],
     ),
-    "a rug pull as its own detector says it": (causes.PLUGIN, [found("tool_list_changed"), new_host("tool", 60.0)]),
+    "a rug pull as its own detector says it": (
+        causes.PLUGIN,
+        [changed("tool_list", "b", "a", 0.0, "tool_list_changed"), new_host("tool", 60.0)],
+    ),
     "a poisoned index that makes answers link elsewhere": (
         causes.INDEX,
         [changed("retrieval_index", "b", "a"), new_host("answer", 60.0), found("output_drift", 70.0)],
@@ -113,14 +116,18 @@ def test_the_same_sign_a_hundred_times_weighs_as_much_as_once() -> None:
 def test_every_detector_of_the_catalog_gives_a_sign() -> None:
     silent = []
     for name in discover():
-        rows = (("image", "b", "a"),) if name == "served_model_change" else (("where", "tool"), ("step", 1.0))
-        if not list(causes.signs([cite(found(name, 0.0, *rows))])):
+        rows = (("image", "b", "a"), ("where", "tool"), ("step", 1.0))
+        if not list(signs.signs([cite(found(name, 0.0, *rows))])):
             silent.append(name)
     assert silent == []
 
 
 def test_causes_are_points_for_signs_that_exist() -> None:
-    known = {*causes._SIGN_OF.values(), *causes._HOSTS.values(), *causes.COMPONENTS}
-    known |= {"faster", "slower", causes._ANY, causes._OWN, causes._SILENT_SHIFT}
-    assert {sign for table in causes._POINTS.values() for sign in table} <= known
-    assert {sign for _, signs, _ in causes._TOGETHER for sign in signs} <= known
+    known = {*signs._SIGN_OF.values(), *signs.HOSTS.values(), *signs.COMPONENTS, *signs.CONTRADICTING}
+    known |= {"faster", "slower", "load", "busier", "fewer calls"}
+    known |= {"new place", "journey", "two at once", "leak by link"}
+    known |= {signs.APPROVED, signs.ANY_COMPONENT, signs.OWN_COMPONENT}
+    known |= {signs.MANY, signs.SILENT_SHIFT, signs.LOAD_OF_ALL, signs.ONE_KIND}
+    known |= {make(each) for each in signs.COMPONENTS for make in (signs.approved_of, signs.unapproved_of)}
+    assert {sign for table in causes._TABLES.values() for sign in table} <= known
+    assert {sign for _, together, _ in causes._TOGETHER for sign in together} <= known

@@ -187,11 +187,13 @@ def test_the_settings_of_the_worker_are_accepted(tmp_path: Path) -> None:
     variables = dict(COMPOSE["services"]["worker"]["environment"])
     for name in [name for name in variables if name.endswith("_FILE")]:
         secret = tmp_path / Path(variables[name]).name
-        secret.write_text("0123456789abcdef0123456789abcdef")
+        secret.write_text("[]" if secret.name == "alert_targets" else "0123456789abcdef0123456789abcdef")
         secret.chmod(0o400)
         variables[name] = str(secret)
+    variables["INFERWATCH_OWNERS"] = "*=on-call"
     settings = Settings.from_env(variables)
     assert (settings.clickhouse_user, settings.kafka_brokers) == ("inferwatch", "kafka:19092")
+    assert (settings.alert_targets, settings.dashboard_url) == ("[]", "http://127.0.0.1:3000")
 
 
 @pytest.mark.parametrize("name", ["worker", "migrate", "topics", "grafana"])

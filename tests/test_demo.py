@@ -77,7 +77,7 @@ def test_the_demo_finds_what_was_planted_and_leaves_no_process_and_a_database_to
     incident = re.search(r"(inc-[0-9a-f]{16}) open +\S+: The provider updated the model silently", output)
     assert incident is not None, output
     page = typed(tmp_path, "incidents", "show", incident[1])
-    assert re.search(r"all callers of \S+ since [^\n]+: [1-9]\d* calls, [1-9]\d* callers", page), page
+    assert re.search(r"all callers of \S+ since [^\n]+: [1-9][\d,]* calls, [1-9][\d,]* callers", page), page
     typed(tmp_path, "incidents", "verdict", incident[1], "true", "--note", "it was planted")
     typed(tmp_path, "incidents", "close", incident[1])
     assert re.search(rf"{incident[1]} closed by hand [^\n]+ \[true\]", typed(tmp_path, "incidents", "list"))

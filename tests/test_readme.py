@@ -16,6 +16,7 @@ from detectors.types import InferenceEvent
 from streams import cli
 from streams.codecs import native
 from streams.codecs._checks import check
+from streams.provenance import KINDS, decode, kind_of
 from streams.settings import SECRETS, Settings
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -69,6 +70,17 @@ def test_the_event_of_the_readme_is_accepted_whole() -> None:
     named = set(msgspec.json.decode(text))
     assert named <= set(InferenceEvent.__struct_fields__)
     assert all(getattr(event, name) is not None for name in named)
+
+
+def test_the_notices_of_the_readme_are_accepted() -> None:
+    (text,) = blocks("jsonl")
+    kinds = []
+    for line in text.encode().splitlines():
+        kind = kind_of(line)
+        assert kind is not None
+        assert decode(kind, line).deployment == "support-chat"
+        kinds.append(kind)
+    assert tuple(kinds) == KINDS
 
 
 @pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.strip().splitlines()[0][:40])

@@ -175,6 +175,14 @@ def test_an_incident_says_what_a_response_needs() -> None:
     assert "deployment = 'chat'" in plan.radius.query
 
 
+def test_a_report_that_writes_versions_otherwise_than_calls_does_not_mix_with_theirs() -> None:
+    calls = changed("tool_list", "sha256:bb", "sha256:aa", 0.0, "tool_list_changed")
+    report = changed("tool_list", "tools 17f2", "tools 09ac", 60.0, "tool_list_changed")
+    incident = only([calls, report])
+    assert incident.plan is not None
+    assert [(each.now, each.before) for each in incident.plan.affected] == [("sha256:bb", "sha256:aa")]
+
+
 def test_an_owner_of_everything_else_is_notified_of_a_deployment_without_one() -> None:
     incident = only([found("output_drift", deployment="search", subject="search")])
     assert incident.plan is not None and incident.plan.notify == ("on-call",)

@@ -12,11 +12,12 @@ import msgspec
 import pytest
 
 from detectors.types import Severity
-from streams import webhook
+from streams import posting
 from streams.addresses import AddressRefusedError, checked
 from streams.addresses import resolve as by_the_system
 from streams.alerts import Alert
-from streams.webhook import IDEMPOTENCY_KEY, NONCE, TIMESTAMP, NotTakenError, SignatureError, Webhook, verify
+from streams.posting import NotTakenError
+from streams.webhook import IDEMPOTENCY_KEY, NONCE, TIMESTAMP, SignatureError, Webhook, verify
 
 SECRET = "an alert secret of forty characters, yes"
 ALERT = Alert(id="a1", severity=Severity.HIGH, title="high: x on y", lines=("one", "two"), links=("https://g/d/1",))
@@ -127,7 +128,7 @@ def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_receiver_that_answers_byte_by_byte_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhook, "_LONGEST_S", 0.3)
+    monkeypatch.setattr(posting, "_LONGEST_S", 0.3)
     ended = threading.Event()
 
     class Drip(BaseHTTPRequestHandler):

@@ -117,6 +117,7 @@ class ConfidenceShift(Detector, kw_only=True):
             "Lorden, Procedures for reacting to a change in distribution (1971)",
             "Bifet, Gavalda, Learning from time-changing data with adaptive windowing (2007)",
         ),
+        rebaselined=True,  # another version is calibrated otherwise
     )
 
     pace: alarms.Pace = msgspec.field(default_factory=alarms.Pace)

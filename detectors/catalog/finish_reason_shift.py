@@ -81,6 +81,7 @@ class FinishReasonShift(Detector, kw_only=True):
             "Lorden, Procedures for reacting to a change in distribution (1971)",
             "Wilson, Probable inference, the law of succession, and statistical inference (1927)",
         ),
+        rebaselined=True,  # another version ends its answers otherwise
     )
 
     pace: alarms.Pace = msgspec.field(default_factory=alarms.Pace)

@@ -156,6 +156,7 @@ class OutputDrift(Detector, kw_only=True):
             "Gao, Liang, Guestrin: Model Equality Testing, which model is this API serving? (2024)",
             "Chen, Zaharia, Zou: How is ChatGPT's behavior changing over time? (2023)",
         ),
+        rebaselined=True,  # its baseline is how the replaced version wrote
     )
 
     pace: Pace = msgspec.field(default_factory=Pace)

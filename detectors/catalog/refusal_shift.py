@@ -58,6 +58,7 @@ class RefusalShift(Detector, kw_only=True):
             "Qi et al., Fine-tuning aligned language models compromises safety (2023)",
             "Bifet, Gavalda, Learning from time-changing data with adaptive windowing (2007)",
         ),
+        rebaselined=True,  # another version refuses other things, and that is what was approved
     )
 
     pace: alarms.Pace = msgspec.field(default_factory=alarms.Pace)

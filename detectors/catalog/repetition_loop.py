@@ -93,6 +93,7 @@ class RepetitionLoop(Detector, kw_only=True):
             "Nasr et al., Scalable extraction of training data from (production) language models (2023)",
             "Lorden, Procedures for reacting to a change in distribution (1971)",
         ),
+        rebaselined=True,  # what is degenerate at a length is measured on the replaced version's outputs
     )
 
     pace: alarms.Pace = msgspec.field(default_factory=alarms.Pace)

@@ -1,30 +1,20 @@
 """A source that stops delivering what detectors see by: texts, callers, times, tokens, names of what served.
 
-Each field is a stream of yes or no, whether a call has it. A likelihood-ratio CUSUM tests against half of the
-share that the warm-up leaves for certain; only falls are looked for. Fields of an answer are judged on
-calls that did not fail.
+Each field is a stream of yes or no, whether a call has it (`presence`). Fields of an answer are judged on calls that
+did not fail.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 from typing import ClassVar
 
 import msgspec
 
 from detectors import alarms
 from detectors.base import DEPLOYMENT, Detector, Metadata
+from detectors.presence import WARM_UP, Presence
 from detectors.types import MAX_TIME_S, Detection, Evidence, Observation, Severity
-
-_WARM_UP = 400
-_BATCH = 20
-_CLUSTERING_NOISE = 1.6
-"""Variance ratio of batches that independence alone reaches in about one of 40 warm-ups."""
-
-_CONFIDENCE_Z = 2.0
-_LEAST_SHARE = 0.05
-"""A field that fewer calls had was never something to see by."""
 
 _LEAST_MISSING = 30
 """So many calls without a field there must be since the onset: a few odd ones in a row are no blindness."""
@@ -41,18 +31,20 @@ _CALL = {
     "principal": "caller",
     "prompt_hash": "prompt text",
     "latency_s": "latency",
-    "input_tokens": "input tokens",
     "model": "requested model",
     "failed": "outcome",
-    "components": "component digests",
 }
 _ANSWER = {
+    "input_tokens": "input tokens",
+    "components": "component digests",
     "style": "output text",
     "output_tokens": "output tokens",
     "ttft_s": "time to first token",
     "finish_reason": "finish reason",
     "served_model": "served model",
 }
+"""What a call that failed does not have: it was turned away before anybody counted its tokens or served it."""
+
 FIELDS = _CALL | _ANSWER
 """Observation fields that are watched, and what a person calls them."""
 
@@ -62,87 +54,9 @@ _GRAVE = frozenset(("principal", "prompt_hash", "style"))
 _LEAST_LIMIT = alarms.e_limit(alarms.bonferroni(alarms.MIN_ARL, len(FIELDS)))
 
 
-class Presence(msgspec.Struct, kw_only=True):
-    """One field: its warm-up counts, then the walk away from them.
-
-    `hit` and `miss` are the steps of `level` in nats; `returned` is the same walk the other way while the
-    field is `lost`.
-    """
-
-    seen: int = 0
-    hits: int = 0
-    batch_hits: int = 0
-    batch_squares: int = 0
-    hit: float = 0.0
-    miss: float = 0.0
-    level: float = 0.0
-    since_s: float = 0.0
-    calls: int = 0
-    missing: int = 0
-    lost: bool = False
-    returned: float = 0.0
-
-    @property
-    def before(self) -> float:
-        """The share of the warm-up's calls that had the field."""
-        return self.hits / max(self.seen, 1)
-
-    @property
-    def now(self) -> float:
-        """The share of the calls since the onset that have it."""
-        return 1.0 - self.missing / max(self.calls, 1)
-
-    def learn(self, present: bool) -> None:  # noqa: FBT001 - the outcome itself
-        """Count one call of the warm-up; the last one freezes the baseline."""
-        self.seen += 1
-        self.hits += present
-        self.batch_hits += present
-        if self.seen % _BATCH == 0:
-            self.batch_squares += self.batch_hits**2
-            self.batch_hits = 0
-        if self.seen == _WARM_UP and self.before >= _LEAST_SHARE:
-            share, half = _lowest(self.hits, self.seen), _lowest(self.hits, self.seen) / 2.0
-            weight = 1.0 / self._clustering()
-            self.hit = weight * math.log(half / share)
-            self.miss = weight * math.log((1.0 - half) / (1.0 - share))
-
-    def step(self, present: bool, time_s: float) -> None:  # noqa: FBT001 - the outcome itself
-        """Move the walk by one call."""
-        gain = self.hit if present else self.miss
-        if self.level <= 0.0:
-            if gain <= 0.0:
-                return
-            self.level, self.since_s, self.calls, self.missing = 0.0, time_s, 0, 0
-        self.level += gain
-        self.calls += 1
-        self.missing += not present
-
-    def come_back(self, present: bool, limit: float) -> None:  # noqa: FBT001 - the outcome itself
-        """Watch a lost field return; when it certainly has, it can be lost again."""
-        self.returned = max(self.returned - (self.hit if present else self.miss), 0.0)
-        if self.returned >= limit:
-            self.lost, self.returned, self.level = False, 0.0, 0.0
-
-    def _clustering(self) -> float:
-        """How many calls of a cluster count as one: the variance of batches over that of independent calls."""
-        independent = _BATCH * self.before * (1.0 - self.before)
-        if independent <= 0.0:
-            return 1.0
-        variance = self.batch_squares * _BATCH / self.seen - (self.before * _BATCH) ** 2
-        return max(1.0, variance / independent / _CLUSTERING_NOISE)
-
-
 @functools.lru_cache(maxsize=1 << len(FIELDS))
 def _bits(flags: tuple[bool, ...]) -> int:
     return sum(flag << place for place, flag in enumerate(flags))
-
-
-def _lowest(hits: int, seen: int) -> float:
-    """The lower end of Wilson's 95 % interval of a rate."""
-    square = _CONFIDENCE_Z**2
-    center = (hits + square / 2.0) / (seen + square)
-    half = _CONFIDENCE_Z / (seen + square) * math.sqrt(hits * (seen - hits) / seen + square / 4.0)
-    return max(center - half, 1e-6)
 
 
 class SourceBlind(Detector):
@@ -157,7 +71,7 @@ class SourceBlind(Detector):
         "them or more now lack: other detectors go blind.",
         requires=(),
         any_of=tuple(FIELDS),
-        warm_up=_WARM_UP,
+        warm_up=WARM_UP,
         score_unit="log-likelihood ratio, nats",
         atlas=("AML.T0107",),
         owasp=("LLM03:2025",),
@@ -211,9 +125,9 @@ class SourceBlind(Detector):
             observation.principal is None,
             observation.prompt_hash is None,
             observation.latency_s is None,
-            observation.input_tokens is None,
             observation.model is None,
             observation.failed is None,
+            observation.input_tokens is None,
             observation.components is None,
             observation.style is None,
             observation.output_tokens is None,
@@ -243,9 +157,9 @@ class SourceBlind(Detector):
             asked ^= bit
             field = self.fields[_NAMES[bit.bit_length() - 1]]
             present = not missing & bit
-            if field.seen < _WARM_UP:
+            if field.seen < WARM_UP:
                 field.learn(present)
-                if field.seen < _WARM_UP:
+                if field.seen < WARM_UP:
                     continue
             elif field.lost:
                 field.come_back(present, _LEAST_LIMIT)

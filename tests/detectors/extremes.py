@@ -12,7 +12,7 @@ import msgspec
 
 from detectors.features import STYLE
 from detectors.layouts import LAYOUT
-from detectors.types import Components, Observation
+from detectors.types import NOTICES, Components, Notice, Observation
 
 START_S = 1_763_000_000.0
 
@@ -64,9 +64,28 @@ _SHAPES: dict[str, Callable[[random.Random, int], Any]] = {
 }
 """Fields that are more than one number or text."""
 
+_NOTICE_SHARE = 0.1
+"""Few of the calls: what a notice is with goes to few detectors."""
+
+
+def _notice(index: int, draw: random.Random) -> Notice:
+    return Notice(
+        kind=draw.choice((*NOTICES, "", "junk")),
+        component=draw.choice((*Components.__struct_fields__, "served_model", "", "junk\n", "x" * 100_000)),
+        version=draw.choice((*_TEXTS, f"{index}-{draw.randrange(9)}")),
+        before=draw.choice((None, *_TEXTS)),
+        from_s=draw.choice((None, *_TIMES)),
+        until_s=draw.choice((None, *_TIMES)),
+        reference=draw.choice(_TEXTS),
+        risks=draw.choice(((), (draw.choice(_TEXTS),) * 100, (f"risk:{index}",))),
+        tools=draw.choice(((), ((draw.choice(_TEXTS), f"{index}"),) * 500, ((f"tool-{index}", "a"),))),
+    )
+
 
 def _extreme(name: str, kind: str, index: int, draw: random.Random) -> Any:
     pick = draw.randrange(1_000)
+    if name == "notice":
+        return _notice(index, draw) if pick < 1_000 * _NOTICE_SHARE else None
     if pick < 200:
         return None
     if name in _SHAPES:

@@ -3,8 +3,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from detectors.bank import COOL_DOWN_S, DETECTOR_FAULT, Bank
+from detectors.bank import DETECTOR_FAULT, Bank
 from detectors.base import DEPLOYMENT, PRINCIPAL, Detector, dump
+from detectors.subjects import COOL_DOWN_S
 from detectors.types import Observation, Severity
 from tests.detectors.toys import (
     BUDGET,

@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from detectors.bank import COOL_DOWN_S, discover
+from detectors.bank import discover
 from detectors.base import PRINCIPAL
 from detectors.catalog.source_blind import FIELDS, SourceBlind
+from detectors.subjects import COOL_DOWN_S
 from detectors.types import Detection, Observation, Severity
 from tests.detectors.conformance import quiet
 
@@ -21,9 +22,10 @@ DERIVED = {
     **dict.fromkeys(
         ("prompt_simhash", "prompt_chars", "prompt_place", "prompt_tokens", "prompt_attack"), "prompt_hash"
     ),
-    **dict.fromkeys(("time_s", "logit_bias", "logprobs", "top_logprobs"), None),
+    **dict.fromkeys(("time_s", "logit_bias", "logprobs", "top_logprobs", "notice"), None),
 }
-"""Fields that are there when another is, or always; or that say what a call asked for, and most ask for nothing."""
+"""Fields that are there when another is, or always; that say what a call asked for, and most ask for nothing; or that
+no call has."""
 
 UNWATCHED = frozenset(("prediction", "score", "features", "network", "user_agent", "cost_usd"))
 """Known gap: fields whose loss makes a detector blind and nobody says so. Each that is watched leaves this list."""
@@ -118,6 +120,8 @@ def test_failed_calls_have_no_answer_and_that_is_no_blindness(watched: SourceBli
         failed=True,
         style=None,
         refused=None,
+        input_tokens=None,
+        components=None,
         output_tokens=None,
         ttft_s=None,
         finish_reason=None,

@@ -53,10 +53,12 @@ class Stack:
         sent = self._producer.send(topic, value=value, partition=partition, headers=headers).get(timeout=30)
         return sent.partition, sent.offset
 
-    def start_worker(self, *arguments: str, settings: Settings | None = None) -> subprocess.Popen[bytes]:
+    def start_worker(
+        self, *arguments: str, settings: Settings | None = None, module: str = "streams.cli"
+    ) -> subprocess.Popen[bytes]:
         """Start a worker, with other settings where it should see other things than the test does.
 
-        It may still be joining when this returns.
+        It may still be joining when this returns. `module` is run in the place of ours where it is to be a broken one.
         """
         settings = settings or self.settings
         environment = {name: value for name, value in os.environ.items() if not name.startswith("INFERWATCH_")}
@@ -64,7 +66,7 @@ class Stack:
             value = getattr(settings, name)
             if value is not None and value != Settings.__struct_defaults__[settings.__struct_fields__.index(name)]:
                 environment[f"INFERWATCH_{name.upper()}"] = str(value)
-        command = [sys.executable, str(TETHERED), str(os.getpid()), sys.executable, "-m", "streams.cli", "worker"]
+        command = [sys.executable, str(TETHERED), str(os.getpid()), sys.executable, "-m", module, "worker"]
         with self.log_path.open("ab") as log:
             worker = subprocess.Popen([*command, *arguments], env=environment, stdout=log, stderr=log)
         self._workers.append(worker)

@@ -9,7 +9,10 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from streams.clickhouse import migrate
+from streams.baseline_files import kept, measured
+from streams.change_files import decided
+from streams.clickhouse import Store, migrate
+from streams.provenance import Change, Noted
 from streams.settings import Settings
 from tests.conftest import LeaveOut
 from tests.integration.clickhouse_server import ClickHouseServer
@@ -80,6 +83,24 @@ def test_the_worker_reads_back_its_state_and_counts(worker: Client) -> None:
     assert worker.query("SELECT count() FROM dead_letters_latest WHERE topic = 'x'").result_rows == [(0,)]
     assert worker.query("SELECT count() FROM incidents_latest").result_rows == [(0,)]
     worker.command("SELECT sum(events) FROM arrivals")
+
+
+def test_the_worker_measures_baselines_and_lists_changes_without_reading_a_text(
+    server: ClickHouseServer, worker: Client
+) -> None:
+    settings = Settings(clickhouse_url=server.url, clickhouse_user="inferwatch", clickhouse_password=OWN_PASSWORD)
+    store = Store.connect(settings)
+    said = Change(deployment="measured", component="weights", new="w2")
+    event = "INSERT INTO inference_events (event_id, deployment, time, record_time, latency_s, components, prediction)"
+    worker.command(f"{event} VALUES ('m', 'measured', '2025-06-15 15:06:40', now(), 2.5, {{'weights': 'w2'}}, 'cat')")
+    store.insert_changes([Noted(said=said, event_id="t:0:0:0", time_s=1_750_000_000.0)])
+    baseline = measured(store, "measured", 1_749_999_999.0, 1_750_000_001.0, "b")
+    store.insert_baseline(baseline)
+    assert kept(store) == [baseline]
+    assert baseline.numbers["latency_s"].mean == 2.5
+    assert baseline.components == {"weights": {"w2": 1}}
+    assert [each.first_served_s for each in decided(store, "", 0.0, 10)] == [1_750_000_000.0]
+    store.close()
 
 
 def test_grafana_reads_every_table_and_view_but_the_saved_state(owner: Client, grafana: Client) -> None:

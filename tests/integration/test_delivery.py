@@ -10,10 +10,12 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 
 from streams import topics
+from streams.agents import EXIT_UNEXPECTED
 from streams.settings import Settings
 from tests.integration.apache_kafka import KafkaServer
 from tests.integration.clickhouse_server import ClickHouseServer
@@ -177,7 +179,7 @@ def test_a_finding_is_made_once_although_the_worker_dies_around_it(stack: Stack)
     worker = stack.start_worker()
     stack.wait_for("the baseline is stored", lambda: len(stack.stored()) == 600)
     stack.wait_for("detector state is saved", lambda: stack.store.query(_STATES)[0]["found"] > 0)
-    stack.produce(0, batch(range(600, 620), deployment="d", principal="p", served_model="m-2"))
+    stack.produce(0, batch(range(600, 620), deployment="d", principal="p", served_model="m-1-2027"))
     worker.kill()
     worker.wait()
     second = stack.start_worker()
@@ -185,11 +187,11 @@ def test_a_finding_is_made_once_although_the_worker_dies_around_it(stack: Stack)
     second.kill()
     second.wait()
     stack.start_worker()
-    stack.produce(0, batch(range(620, 640), deployment="d", principal="p", served_model="m-2"))
+    stack.produce(0, batch(range(620, 640), deployment="d", principal="p", served_model="m-1-2027"))
     stack.wait_for("the rest is stored", lambda: len(stack.stored()) == 640)
     changes = stack.store.query(_CHANGES)
     assert len(changes) == 1
-    assert "m-2" in changes[0]["summary"]
+    assert "m-1-2027" in changes[0]["summary"]
     assert changes[0]["found"] == 1
 
 
@@ -217,3 +219,14 @@ def test_records_of_any_compression_are_read(stack: Stack) -> None:
     stack.start_worker()
     stack.wait_for("all events are stored", lambda: len(stack.stored()) == 400)
     assert set(stack.stored()) == {(*place, index) for place in places for index in range(100)}
+
+
+def test_a_worker_that_hangs_without_an_error_ends_and_its_work_is_done_by_the_next(stack: Stack) -> None:
+    impatient = msgspec.structs.replace(stack.settings, stall_s=6.0)
+    hanging = stack.start_worker(settings=impatient, module="tests.integration.hanging_worker")
+    place = stack.produce(0, batch(range(3)))
+    assert hanging.wait(timeout=60) == EXIT_UNEXPECTED
+    assert "nothing of inference-logs was done for" in stack.log_path.read_text(errors="replace")
+    assert stack.stored() == []
+    stack.start_worker(settings=impatient)
+    stack.wait_for("all of it is stored", lambda: set(stack.stored()) == {(*place, index) for index in range(3)})

@@ -6,15 +6,18 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
-from kafka import KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
-from detectors.types import Finding, Severity
+from detectors.types import Severity
 from streams import topics
 from streams.settings import Settings
 from streams.webhook import verify
+from tests.findings import found
+from tests.incidents import incident
 from tests.integration.apache_kafka import KafkaServer
 from tests.integration.clickhouse_server import ClickHouseServer
 from tests.integration.stack import Stack
@@ -34,8 +37,9 @@ def up() -> Iterator[Listening]:
         yield there
 
 
-@pytest.fixture
+@pytest.fixture(params=["cut"])
 def stack(
+    request: pytest.FixtureRequest,
     kafka: KafkaServer,
     clickhouse: ClickHouseServer,
     topic_prefix: str,
@@ -44,9 +48,11 @@ def stack(
     up: Listening,
     port: int,
 ) -> Iterator[Stack]:
+    there = {"severity": "medium", "webhook": f"http://127.0.0.1:{port}/", "secret": SECRET}
     targets = [
         {"name": "up", "severity": "medium", "webhook": up.url, "secret": SECRET},
-        {"name": "cut", "severity": "medium", "webhook": f"http://127.0.0.1:{port}/", "secret": SECRET},
+        {"name": request.param, **there, **({"hourly": 2} if request.param == "few" else {})},
+        {"name": "siem", "ocsf": f"file:{tmp_path / 'ocsf.json'}"},
     ]
     settings = Settings(
         kafka_brokers=kafka.brokers,
@@ -66,36 +72,22 @@ def stack(
     stack.close()
 
 
-def found(number: int, severity: Severity) -> Finding:
-    return Finding(
-        finding_id=f"f{number}",
-        detector="output_drift",
-        version=1,
-        scope="deployment",
-        subject="chat",
-        deployment="chat",
-        time_s=1_790_000_000.0 + number,
-        onset_s=1_790_000_000.0,
-        severity=severity,
-        summary="changed",
-        score=2.0,
-        threshold=1.0,
-        budget_share=0.1,
-        event_id=f"e{number}",
-    )
-
-
 def publish(settings: Settings, numbers: range, severity: Severity = Severity.HIGH) -> list[str]:
+    """The first news of so many incidents, and what their alerts are known by."""
     with KafkaProducer(bootstrap_servers=settings.kafka_brokers, acks="all") as producer:
         for number in numbers:
-            value = msgspec.json.encode(found(number, severity))
-            topic = topics.full_name(settings, topics.FINDINGS)
+            value = msgspec.json.encode(incident(number, severity))
+            topic = topics.full_name(settings, topics.INCIDENTS)
             producer.send(topic, value=value, partition=number % 2).get(timeout=30)
-    return [f"f{number}" for number in numbers]
+    return [news_id(number) for number in numbers]
+
+
+def news_id(number: int) -> str:
+    return incident(number).news_id or ""
 
 
 def test_a_receiver_that_is_cut_over_a_killed_worker_gets_every_alert_and_holds_up_nobody(
-    stack: Stack, up: Listening, port: int
+    stack: Stack, up: Listening, port: int, tmp_path: Path
 ) -> None:
     expected = publish(stack.settings, range(3))  # before the targets have ever been there: they look back
     first = stack.start_worker("--roles", "notify")
@@ -111,13 +103,76 @@ def test_a_receiver_that_is_cut_over_a_killed_worker_gets_every_alert_and_holds_
         _, headers, body = cut.requests[0]
         assert verify(SECRET, headers, body, float(headers["X-Inferwatch-Timestamp"]))
         assert cut.ids == list(dict.fromkeys(cut.ids))
-        assert [each for each in cut.ids if int(each[1:]) % 2] == [each for each in expected if int(each[1:]) % 2]
+        assert [each for each in cut.ids if each in expected[1::2]] == expected[1::2]
+    file = tmp_path / "ocsf.json"
+    stack.wait_for("the file has all incidents", lambda: file.exists() and file.read_bytes().count(b"\n") >= 16)
     second.send_signal(signal.SIGTERM)
     assert second.wait(timeout=10) == 0
+    uids = [msgspec.json.decode(line)["metadata"]["correlation_uid"] for line in file.read_bytes().splitlines()]
+    assert set(uids) == {incident(number).incident_id for number in (*range(6), *range(100, 110))}
     log = stack.log_path.read_text()
-    assert "cut has not taken alert f0" in log
+    assert any(f"cut has not taken alert {each}" in log for each in expected)
     assert SECRET not in log
     assert f"127.0.0.1:{port}" not in log
+
+
+@pytest.mark.parametrize("stack", ["few"], indirect=True)
+def test_a_worker_that_is_killed_while_it_holds_alerts_back_loses_none(stack: Stack, up: Listening, port: int) -> None:
+    first = stack.start_worker("--roles", "notify")
+    with listening(port) as few:
+        expected = publish(stack.settings, range(4))
+        stack.wait_for("two are told and two are held", lambda: set(up.ids) == set(expected) and len(few.ids) == 2)
+        first.kill()
+        first.wait()
+        told = set(few.ids)
+        held = publish(stack.settings, range(4, 6)) + [each for each in expected if each not in told]
+        expected += held[:2]
+        critical = [incident(each, Severity.CRITICAL).news_id for each in range(6, 7)]
+        stack.start_worker("--roles", "notify")
+        publish(stack.settings, range(6, 7), Severity.CRITICAL)
+        stack.wait_for("what is critical is told", lambda: set(few.ids) >= set(critical))
+        stack.wait_for("the other target has all", lambda: set(up.ids) == {*expected, *critical})
+        assert set(few.ids) == {*told, *critical}  # over the crash the hour's limit holds, and nothing is told twice
+        assert len(few.ids) == 3
+        group, topic = f"{stack.settings.consumer_group}-notify-few", topics.full_name(stack.settings, topics.INCIDENTS)
+        assert sum(committed(stack.settings, group, topic)) < 7
+
+
+def committed(settings: Settings, group: str, topic: str) -> list[int]:
+    admin = KafkaAdminClient(bootstrap_servers=settings.kafka_brokers)
+    try:
+        places = [TopicPartition(topic, partition) for partition in range(2)]
+        return [at.offset for at in admin.list_group_offsets({group: places})[group].values()]
+    finally:
+        admin.close()
+
+
+def test_a_siem_reads_findings_and_incidents_from_a_topic(stack: Stack) -> None:
+    settings = stack.settings
+    name = f"{settings.topic_prefix}ocsf"
+    admin = KafkaAdminClient(bootstrap_servers=settings.kafka_brokers)
+    admin.create_topics({name: {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
+    admin.close()
+    publish(settings, range(3))
+    with KafkaProducer(bootstrap_servers=settings.kafka_brokers, acks="all") as producer:
+        value = msgspec.json.encode(found("output_drift", finding_id="f"))
+        producer.send(topics.full_name(settings, topics.FINDINGS), value=value, partition=0).get(timeout=30)
+    target = msgspec.json.encode([{"name": "siem", "ocsf": f"topic:{name}"}]).decode()
+    stack.start_worker("--roles", "notify", settings=msgspec.structs.replace(settings, alert_targets=target))
+    consumer = KafkaConsumer(name, bootstrap_servers=settings.kafka_brokers, auto_offset_reset="earliest")
+    events: list[dict[str, Any]] = []
+
+    def read() -> bool:
+        for records in consumer.poll(200).values():
+            events.extend(msgspec.json.decode(record.value) for record in records)
+        return len(events) >= 4
+
+    stack.wait_for("the topic has all events", read)
+    consumer.close()
+    assert {event["metadata"].get("correlation_uid") for event in events if event["class_uid"] == 2005} == {
+        incident(number).incident_id for number in range(3)
+    }
+    assert [event["metadata"]["uid"] for event in events if event["class_uid"] == 2004] == ["f"]
 
 
 def test_a_worker_that_only_notifies_ends_at_once_while_a_receiver_is_away(stack: Stack, up: Listening) -> None:

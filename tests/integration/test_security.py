@@ -185,7 +185,7 @@ def test_a_worker_that_only_knows_encrypted_ways_and_may_only_insert_does_all_it
         worker = stack.start_worker(settings=secure)
         stack.wait_for("all is stored", lambda: len(stack.stored()) == before + 600)
         stack.wait_for("state is saved", lambda: stack.store.query(_SAVED, {"topic": f"{prefix}%"})[0]["found"] > 0)
-        stack.produce(0, batch(range(600, 620), deployment=protocol, principal="p", served_model="m-2"))
+        stack.produce(0, batch(range(600, 620), deployment=protocol, principal="p", served_model="m-1-2027"))
         stack.wait_for("a finding is stored", lambda: bool(stack.store.query(_FOUND, {"deployment": protocol})))
         assert worker.poll() is None
         log = stack.log_path.read_text()

@@ -38,6 +38,7 @@ def bench_settings(
         "data_dir": data_dir,
         "key": "one key for the worker and for the oracle",
         "session_timeout_s": 6.0,
+        "stall_s": 45.0,
         "snapshot_interval_s": 0.5,
         "batch_records": 8,
     }

@@ -131,8 +131,10 @@ def cases(clients: Clients) -> Iterator[str]:
     for name in sorted(said.keys() & stored.keys()):
         if stored[name] != said[name]:
             yield f"incident differs: {stored[name].count} findings instead of {said[name].count}"
-    sent = {msgspec.json.decode(record.value)["incident_id"] for record in log(clients.settings, topics.INCIDENTS)}
-    yield from _compared("incidents in Kafka", said.keys(), sent & said.keys())
+    sent = [msgspec.json.decode(record.value, type=Incident) for record in log(clients.settings, topics.INCIDENTS)]
+    yield from _compared("incidents in Kafka", said.keys(), {each.incident_id for each in sent} & said.keys())
+    steps = {f"{each.incident_id}:{step + 1}" for each in said.values() if each.told for step in range(each.told.count)}
+    yield from _compared("news of incidents in Kafka", steps, {each.news_id or "" for each in sent} & steps)
 
 
 def commits(clients: Clients, expected: Expected, trace: CommitTrace | None) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""How fast it is, measured through real servers and real processes."""
