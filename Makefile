@@ -4,7 +4,7 @@ PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet --no-d
 OURS = detectors streams dashboards tests
 N ?= 200
 
-.PHONY: demo test lint unit faults quality speed lock clean help
+.PHONY: demo test lint unit faults quality speed screenshots lock clean help
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -33,6 +33,8 @@ quality: .venv/.development  ## measure the detectors on ../shared/data into tes
 
 speed: .venv/.development  ## measure from event to alert at 5,000 events/s into tests/speed/RESULTS-alerts.md
 	.venv/bin/python -m tests.speed.alert_latency --write
+screenshots: .venv/.development  ## play the demo and take the README's pictures of its reports (needs Chromium)
+	.venv/bin/python -m tests.report.screenshots
 
 lock:  ## compile the locks anew from pyproject.toml (needs uv)
 	echo 'setuptools>=80' | uv pip compile --quiet pyproject.toml - --extra local --generate-hashes --no-header \

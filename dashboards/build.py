@@ -5,10 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from dashboards.alerts import FOLDER, alert_rules
+from dashboards.alerts import FOLDER, alert_rules, contact_points, mute_timings, policies
+from dashboards.cost import cost
 from dashboards.deployment import deployment
+from dashboards.forensics import forensics
+from dashboards.health import health
+from dashboards.incident import incident
 from dashboards.overview import overview
 from dashboards.panels import DATASOURCE_UID, Json
+from dashboards.principal import principal
+from dashboards.quality import quality
 
 PROVISIONING = Path(__file__).parent / "provisioning"
 DASHBOARDS_IN_GRAFANA = "/var/lib/grafana/dashboards"
@@ -19,11 +25,27 @@ _HEADING = "# Built by `python -m dashboards build`; edit the Python beside this
 def provisioning_files() -> dict[str, str]:
     """Content by path under `PROVISIONING`."""
     return {
+        "alerting/contact-points.yaml": _yaml(contact_points()),
+        "alerting/mute-timings.yaml": _yaml(mute_timings()),
+        "alerting/policies.yaml": _yaml(policies()),
         "alerting/rules.yaml": _yaml(alert_rules()),
         "dashboards.yaml": _yaml(_dashboard_provider()),
-        "dashboards/deployment.json": _json(deployment()),
-        "dashboards/overview.json": _json(overview()),
+        **{f"dashboards/{name}.json": _json(board) for name, board in screens().items()},
         "datasource.yaml": _yaml(_datasource()),
+    }
+
+
+def screens() -> dict[str, Json]:
+    """All dashboards by the name of their file."""
+    return {
+        "cost": cost(),
+        "deployment": deployment(),
+        "forensics": forensics(),
+        "health": health(),
+        "incident": incident(),
+        "overview": overview(),
+        "principal": principal(),
+        "quality": quality(),
     }
 
 

@@ -1,17 +1,16 @@
 """House style of every panel: it says what it shows, in which unit, and what its emptiness means.
 
-Panels are Grafana's own JSON as plain dicts; these functions leave no way to forget a description, a
-unit or the text shown instead of data. Times are UTC, colors of severities come from `SEVERITY_COLORS`
-and grey means "no data", never "all quiet".
+Panels are Grafana's own JSON as plain dicts; these functions leave no way to forget a description, a unit or the text
+shown instead of data. What reaches a panel from a sender is text: nothing here renders markup.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dashboards.cells import BLUE, NEUTRAL, Override, Steps, nothing
 from dashboards.queries import Query
-from detectors.types import Severity
 
 Json = dict[str, Any]
 
@@ -20,28 +19,9 @@ DATASOURCE = {"type": "grafana-clickhouse-datasource", "uid": DATASOURCE_UID}
 PLUGIN_VERSION = "4.20.0"
 """Of the ClickHouse data source whose query format this is; compose installs the same one."""
 
-SCHEMA_VERSION = 41
 GRID_COLUMNS = 24
 
-GREEN, ORANGE, RED, BLUE, GREY = "#56A64B", "#FF9830", "#E02F44", "#5794F2", "#8E8E8E"
-SEVERITY_COLORS = {
-    Severity.INFO: "#B5C7F2",
-    Severity.LOW: BLUE,
-    Severity.MEDIUM: "#FADE2A",
-    Severity.HIGH: ORANGE,
-    Severity.CRITICAL: RED,
-}
-
-NEUTRAL = ((None, BLUE),)
-"""Thresholds of a panel whose number is neither good nor bad."""
-
-Steps = Sequence[tuple[float | None, str]]
-Override = tuple[str, dict[str, Any]]
-"""A column of the query, and the properties its field gets."""
-
-DEPLOYMENT_LINK = (
-    "/d/inferwatch-deployment?var-deployment=${__data.fields.deployment:percentencode}&${__url_time_range}"
-)
+_LEGEND = {"calcs": [], "displayMode": "list", "placement": "bottom", "showLegend": True}
 
 
 def stat(
@@ -57,9 +37,7 @@ def stat(
 ) -> Json:
     """One number a column, colored by thresholds; grey with `no_value` when there is none."""
     panel = _panel("stat", title, query, description, unit, no_value, steps, overrides)
-    panel["fieldConfig"]["defaults"]["mappings"] = [
-        {"type": "special", "options": {"match": "null+nan", "result": {"text": no_value, "color": GREY}}}
-    ]
+    panel["fieldConfig"]["defaults"]["mappings"] = [nothing(no_value)]
     panel["options"] = {
         "colorMode": "background",
         "graphMode": "none",
@@ -82,21 +60,25 @@ def timeseries(  # noqa: PLR0913 - each is a thing the house style asks of a pan
     steps: Steps = NEUTRAL,
     floor: float | None = 0,
     stacked: bool = False,
+    points: bool = False,
     label: str | None = None,
     overrides: Sequence[Override] = (),
 ) -> Json:
     """Columns over time; a gap is a time without data.
 
-    `label` names the string column that splits series; `floor` is the lowest value of the axis.
+    `label` names the string column that splits series; `floor` is the lowest value of the axis; `points` are not
+    joined by lines, because nothing is known of the time between them.
     """
     panel = _panel("timeseries", title, query, description, unit, no_value, steps, overrides)
     defaults = panel["fieldConfig"]["defaults"]
     defaults["color"] = {"mode": "palette-classic"}
-    defaults["min"] = floor
+    if floor is not None:
+        defaults["min"] = floor
     defaults["custom"] = {
-        "drawStyle": "bars" if stacked else "line",
+        "drawStyle": "bars" if stacked else "points" if points else "line",
         "fillOpacity": 80 if stacked else 8,
         "lineWidth": 1,
+        "pointSize": 7 if points else 4,
         "showPoints": "auto",
         "spanNulls": False,
         "stacking": {"group": "A", "mode": "normal" if stacked else "none"},
@@ -104,10 +86,7 @@ def timeseries(  # noqa: PLR0913 - each is a thing the house style asks of a pan
     }
     if label is not None:
         defaults["displayName"] = f"${{__field.labels.{label}}}"
-    panel["options"] = {
-        "legend": {"calcs": [], "displayMode": "list", "placement": "bottom", "showLegend": True},
-        "tooltip": {"mode": "multi", "sort": "desc"},
-    }
+    panel["options"] = {"legend": _LEGEND, "tooltip": {"mode": "multi", "sort": "desc"}}
     return _sized(panel, width, 8)
 
 
@@ -119,125 +98,99 @@ def table(
     no_value: str,
     width: int,
     height: int = 9,
+    unit: str = "short",
     overrides: Sequence[Override] = (),
 ) -> Json:
     """Rows as text: cells are never rendered as markup, whatever a prompt or a model name says."""
-    panel = _panel("table", title, query, description, "short", no_value, NEUTRAL, overrides)
+    panel = _panel("table", title, query, description, unit, no_value, NEUTRAL, overrides)
     panel["fieldConfig"]["defaults"]["custom"] = {
         "align": "auto",
         "cellOptions": {"type": "auto"},
         "inspect": True,
         "filterable": True,
     }
-    panel["options"] = {"showHeader": True, "cellHeight": "sm", "footer": {"show": False, "reducer": [], "fields": ""}}
+    panel["options"] = {"showHeader": True, "cellHeight": "sm"}
     return _sized(panel, width, height)
 
 
-def severity_cell(column: str) -> Override:
-    """The severity of a row, as its word on its color."""
-    options = {
-        severity.value: {"index": index, "color": color, "text": severity.value}
-        for index, (severity, color) in enumerate(SEVERITY_COLORS.items())
+def heatmap(title: str, query: Query, *, description: str, unit: str, no_value: str, width: int) -> Json:
+    """How many fell where over time: one column a bucket, named after its upper end in `unit`, lowest first."""
+    panel = _panel("heatmap", title, query, description, "short", no_value, NEUTRAL, ())
+    panel["fieldConfig"]["defaults"]["custom"] = {"scaleDistribution": {"type": "linear"}}
+    panel["options"] = {
+        "calculate": False,
+        "rowsFrame": {"layout": "le"},
+        "yAxis": {"unit": unit, "axisPlacement": "left", "reverse": False},
+        "color": {"mode": "scheme", "scheme": "Blues", "steps": 32, "reverse": False, "exponent": 0.5, "fill": BLUE},
+        "cellGap": 1,
+        "filterValues": {"le": 1e-9},
+        "showValue": "never",
+        "tooltip": {"mode": "single", "yHistogram": False, "showColorScale": False},
+        "legend": {"show": True},
+        "exemplars": {"color": BLUE},
     }
-    return column, {
-        "mappings": [{"type": "value", "options": options}],
-        "custom.cellOptions": {"type": "color-background", "mode": "basic"},
-        "custom.width": 90,
+    return _sized(panel, width, 8)
+
+
+def state_timeline(title: str, query: Query, *, description: str, no_value: str, width: int) -> Json:
+    """What was the case over time: one column of text a line, another color for another text."""
+    panel = _panel("state-timeline", title, query, description, "none", no_value, NEUTRAL, ())
+    panel["fieldConfig"]["defaults"]["color"] = {"mode": "palette-classic"}
+    panel["fieldConfig"]["defaults"]["custom"] = {"fillOpacity": 70, "lineWidth": 0}
+    panel["options"] = {
+        "alignValue": "left",
+        "mergeValues": True,
+        "rowHeight": 0.9,
+        "showValue": "auto",
+        "legend": {**_LEGEND, "showLegend": False},
+        "tooltip": {"mode": "single", "sort": "none"},
     }
+    return _sized(panel, width, 8)
 
 
-def severity_columns() -> list[Override]:
-    """One color for each column that is named after a severity."""
-    return [
-        (severity.value, {"color": {"mode": "fixed", "fixedColor": color}})
-        for severity, color in SEVERITY_COLORS.items()
-    ]
+def bars(
+    title: str,
+    query: Query,
+    *,
+    across: str,
+    description: str,
+    unit: str,
+    no_value: str,
+    width: int,
+    overrides: Sequence[Override] = (),
+) -> Json:
+    """One stack of bars a row, named by the column `across`."""
+    panel = _panel("barchart", title, query, description, unit, no_value, NEUTRAL, overrides)
+    panel["fieldConfig"]["defaults"]["color"] = {"mode": "palette-classic"}
+    panel["fieldConfig"]["defaults"]["custom"] = {"fillOpacity": 80, "lineWidth": 0}
+    panel["options"] = {
+        "xField": across,
+        "orientation": "auto",
+        "stacking": "normal",
+        "showValue": "auto",
+        "groupWidth": 0.7,
+        "barWidth": 0.97,
+        "barRadius": 0,
+        "fullHighlight": False,
+        "xTickLabelRotation": 0,
+        "xTickLabelSpacing": 0,
+        "legend": _LEGEND,
+        "tooltip": {"mode": "multi", "sort": "desc"},
+    }
+    return _sized(panel, width, 8)
 
 
-def deployment_cell(column: str = "deployment") -> Override:
-    """A deployment that leads to its own dashboard, with the time range kept."""
-    return column, {"links": [{"title": "Open this deployment", "url": DEPLOYMENT_LINK, "targetBlank": False}]}
+def node_graph(title: str, nodes: Query, edges: Query, *, description: str, no_value: str, width: int) -> Json:
+    """Who shares what with whom: `nodes` have an id, `edges` a source and a target among them."""
+    panel = _panel("nodeGraph", title, nodes, description, "short", no_value, NEUTRAL, ())
+    panel["targets"] = [target(nodes, "nodes"), target(edges, "edges")]
+    panel["options"] = {"zoomMode": "cooperative", "nodes": {}, "edges": {}}
+    return _sized(panel, width, 12)
 
 
 def row(title: str) -> Json:
     """A heading over the panels that follow."""
     return _sized({"type": "row", "title": title, "collapsed": False, "panels": []}, GRID_COLUMNS, 1)
-
-
-def dashboard(
-    uid: str,
-    title: str,
-    description: str,
-    panels: Sequence[Json],
-    *,
-    variables: Sequence[Json] = (),
-    annotations: Sequence[Json] = (),
-) -> Json:
-    """A whole dashboard: panels get ids and places in reading order."""
-    return {
-        "uid": uid,
-        "title": title,
-        "description": description,
-        "tags": ["inferwatch"],
-        "schemaVersion": SCHEMA_VERSION,
-        "version": 1,
-        "editable": False,
-        "timezone": "utc",
-        "graphTooltip": 1,
-        "refresh": "30s",
-        "time": {"from": "now-1h", "to": "now"},
-        "timepicker": {"refresh_intervals": ["10s", "30s", "1m", "5m", "15m"]},
-        "fiscalYearStartMonth": 0,
-        "links": [
-            {
-                "type": "dashboards",
-                "title": "inferwatch",
-                "tags": ["inferwatch"],
-                "asDropdown": False,
-                "includeVars": True,
-                "keepTime": True,
-                "targetBlank": False,
-                "icon": "external link",
-                "tooltip": "",
-                "url": "",
-            }
-        ],
-        "annotations": {"list": list(annotations)},
-        "templating": {"list": list(variables)},
-        "panels": _placed(panels),
-    }
-
-
-def variable(name: str, label: str, description: str, query: Query) -> Json:
-    """One choice out of what `query` returns, kept in the address of the page."""
-    return {
-        "name": name,
-        "label": label,
-        "description": description,
-        "type": "query",
-        "datasource": DATASOURCE,
-        "query": {"refId": name, "editorType": "sql", "queryType": "sql", "rawSql": query.sql},
-        "definition": query.sql,
-        "refresh": 2,
-        "sort": 0,
-        "multi": False,
-        "includeAll": False,
-        "hide": 0,
-        "options": [],
-        "current": {},
-    }
-
-
-def annotation(name: str, color: str, query: Query) -> Json:
-    """Marks on every graph. Grafana renders their text as markup: `query` must return nothing a user wrote."""
-    return {
-        "name": name,
-        "datasource": DATASOURCE,
-        "enable": True,
-        "hide": False,
-        "iconColor": color,
-        "target": _target(query),
-    }
 
 
 def _panel(
@@ -250,12 +203,12 @@ def _panel(
     steps: Steps,
     overrides: Sequence[Override],
 ) -> Json:
-    return {
+    panel: Json = {
         "type": kind,
         "title": title,
         "description": description,
         "datasource": DATASOURCE,
-        "targets": [_target(query)],
+        "targets": [target(query)],
         "fieldConfig": {
             "defaults": {
                 "unit": unit,
@@ -266,20 +219,25 @@ def _panel(
                     "steps": [{"value": value, "color": color} for value, color in steps],
                 },
             },
-            "overrides": [
-                {
-                    "matcher": {"id": "byName", "options": column},
-                    "properties": [{"id": key, "value": value} for key, value in properties.items()],
-                }
-                for column, properties in overrides
-            ],
+            "overrides": [_override(column, properties) for column, properties in overrides],
         },
+    }
+    if query.least_s:
+        panel["interval"] = f"{query.least_s}s"
+    return panel
+
+
+def _override(column: str, properties: Mapping[str, Any]) -> Json:
+    return {
+        "matcher": {"id": "byName", "options": column},
+        "properties": [{"id": key, "value": value} for key, value in properties.items()],
     }
 
 
-def _target(query: Query) -> Json:
+def target(query: Query, reference: str = "A") -> Json:
+    """A query as the data source wants it, in a panel or behind an annotation."""
     return {
-        "refId": "A",
+        "refId": reference,
         "datasource": DATASOURCE,
         "editorType": "sql",
         "queryType": query.shape,
@@ -292,16 +250,3 @@ def _target(query: Query) -> Json:
 def _sized(panel: Json, width: int, height: int) -> Json:
     panel["gridPos"] = {"w": width, "h": height}
     return panel
-
-
-def _placed(panels: Sequence[Json]) -> list[Json]:
-    """Panels from left to right, a new line where the grid is full; ids count up from 1."""
-    placed = []
-    x = y = line_height = 0
-    for number, panel in enumerate(panels, start=1):
-        width, height = panel["gridPos"]["w"], panel["gridPos"]["h"]
-        if x + width > GRID_COLUMNS:
-            x, y, line_height = 0, y + line_height, 0
-        placed.append({"id": number, **panel, "gridPos": {"x": x, "y": y, "w": width, "h": height}})
-        x, line_height = x + width, max(line_height, height)
-    return placed

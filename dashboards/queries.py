@@ -1,244 +1,141 @@
 # ruff: noqa: S608 - SQL is put together from constants of this file only
-r"""Named SQL of the dashboards, and the only place that knows tables and columns.
+r"""What a query is, and the parts that several of them share; the queries of a screen are in `dashboards.sql`.
 
 Rules that the ClickHouse data source and ClickHouse itself impose:
 
 - a time bucket is called ``t``: an alias that repeats a column's name would replace it in ``WHERE``;
 - a variable reaches SQL percent-encoded and is decoded by ClickHouse. Grafana's quoting formats leave the
   backslash alone, and ClickHouse reads it as an escape: a deployment named ``x\'`` would end the string;
-- events of all deployments are counted in the table, not in the deduplicated view: at millions of events the view
-  takes seconds. An event that was stored twice by a replay counts twice until ClickHouse merges its parts;
-- a count of nothing is 0 only while events arrive. Where none did, it is NULL, and the panel says so.
+- events are counted in rollups (`traffic`, `callers`, `arrivals`), or in their table where a rollup has not what is
+  asked for, never in the deduplicated view: at millions of events that takes seconds. An event that a replay stored
+  again counts again, in the table until ClickHouse merges its parts;
+- a rollup by minute cannot be drawn in smaller buckets: its panels ask for at least a minute;
+- a count of nothing is 0 only while events arrive. Where none did, it is NULL, and the panel says so;
+- text of senders goes through `shown`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from detectors.features import STYLE
 from detectors.types import Severity
+
+SEVERITIES = [severity.value for severity in reversed(Severity)]
 
 BASELINE_EVENTS = 500
 """Answers at the beginning of a deployment that its later style is compared with on the graphs."""
 
-_DEPLOYMENT = "deployment = decodeURLComponent('${deployment:percentencode}')"
-_HEARD = "(SELECT count() FROM inference_events WHERE $__timeFilter(time)) > 0"
-_SEVERITIES = [severity.value for severity in reversed(Severity)]
+MINUTE_S = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """SQL with the data source's macros; a time series has its time first and sorted."""
+    """SQL with the data source's macros; a time series has its time first and sorted.
+
+    `least_s` is the smallest bucket that the panel may ask for, in seconds; 0 for any.
+    """
 
     sql: str
     shape: Literal["timeseries", "table"] = "table"
+    least_s: int = 0
 
 
-def _series(sql: str) -> Query:
+def series(sql: str) -> Query:
+    """A time series out of single rows."""
     return Query(sql, "timeseries")
 
 
-def _finding_columns() -> str:
-    return """\
-time, toString(severity) AS severity, detector, scope, deployment, principal, summary, onset, score, threshold,
-  arrayStringConcat(atlas, ', ') AS atlas, arrayStringConcat(owasp, ', ') AS owasp, event_id, finding_id"""
+def minutes(sql: str) -> Query:
+    """A time series out of a rollup by minute."""
+    return Query(sql, "timeseries", MINUTE_S)
 
 
-URGENT = Query(f"""\
-SELECT if({_HEARD}, toNullable(countIf(severity >= 'high')), NULL) AS urgent
-FROM findings_latest WHERE $__timeFilter(time)""")
+def chosen(column: str, variable: str | None = None) -> str:
+    """That `column` is what the variable of its name holds."""
+    return f"{column} = {value(variable or column)}"
 
-BY_SEVERITY = Query(f"""\
-WITH {_HEARD} AS heard
-SELECT
-  {", ".join(f"if(heard, toNullable(countIf(severity = '{name}')), NULL) AS {name}" for name in _SEVERITIES)}
-FROM findings_latest WHERE $__timeFilter(time)""")
 
-LAST_EVENT_AGE = Query("""\
-SELECT dateDiff('second', maxOrNull(record_time), now64(3, 'UTC')) AS age_s
-FROM inference_events WHERE record_time > now64(3, 'UTC') - toIntervalDay(7)""")
+def value(variable: str) -> str:
+    """What a variable holds, as a literal that no content can leave."""
+    return f"decodeURLComponent('${{{variable}:percentencode}}')"
 
-EVENTS_PER_SECOND = Query("""\
-SELECT count() / 300 AS events_s
-FROM inference_events WHERE record_time > now64(3, 'UTC') - toIntervalSecond(300)""")
 
-DEAD_LETTERS = Query("""\
-WITH (SELECT count() FROM inference_events WHERE $__timeFilter(record_time)) AS events
-SELECT if(events = 0 AND count() = 0, NULL, toNullable(count())) AS dead_letters
-FROM dead_letters_latest WHERE $__timeFilter(record_time)""")
+DEPLOYMENT = chosen("deployment")
+HEARD = "(SELECT sum(calls) FROM traffic WHERE $__timeFilter(minute)) > 0"
+DEPLOYMENT_HEARD = f"(SELECT sum(calls) FROM traffic WHERE $__timeFilter(minute) AND {DEPLOYMENT}) > 0"
+HOURS = "hour >= toStartOfHour($__fromTime) AND hour <= $__toTime"
+"""The time range of a rollup by hour, the hour in which it begins included."""
 
-DEPLOYMENTS_SEEN = Query("""\
-SELECT nullIf(uniqExact(deployment), 0) AS deployments
-FROM inference_events WHERE $__timeFilter(time)""")
+ARRIVALS_S = 300
+"""The buckets of `arrivals`."""
 
-FINDINGS_OVER_TIME = _series(f"""\
-SELECT t, {", ".join(f"sum(n_{name}) AS {name}" for name in _SEVERITIES)}
-FROM
-(
-  SELECT $__timeInterval(time) AS t, {", ".join(f"countIf(severity = '{name}') AS n_{name}" for name in _SEVERITIES)}
-  FROM findings_latest WHERE $__timeFilter(time) GROUP BY t
-  UNION ALL
-  SELECT $__timeInterval(time) AS t, {", ".join("0" for _ in _SEVERITIES)}
-  FROM inference_events WHERE $__timeFilter(time) GROUP BY t
+BUCKET_S = f"greatest($__interval_s, {ARRIVALS_S})"
+MINUTES_S = f"greatest($__interval_s, {MINUTE_S})"
+"""How long a bucket over minutes is, whatever was asked for."""
+
+_UNSEEN = (
+    r"[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x{9f}\\x{ad}\\x{61c}\\x{200b}-\\x{200f}\\x{2028}-\\x{202e}\\x{2060}-\\x{206f}"
+    r"\\x{feff}\\x{e0000}-\\x{e007f}]"
 )
-GROUP BY t ORDER BY t""")
-
-EVENTS_OVER_TIME = _series("""\
-WITH busiest AS
-(
-  SELECT deployment FROM inference_events WHERE $__timeFilter(time)
-  GROUP BY deployment ORDER BY count() DESC, deployment LIMIT 10
-)
-SELECT $__timeInterval(time) AS t, if(deployment IN (SELECT deployment FROM busiest), deployment, 'all others') AS name,
-  count() / $__interval_s AS events_s
-FROM inference_events WHERE $__timeFilter(time)
-GROUP BY t, name ORDER BY t, name""")
-
-DEAD_LETTERS_OVER_TIME = _series("""\
-SELECT t, sum(dead) AS dead_letters
-FROM
-(
-  SELECT $__timeInterval(record_time) AS t, count() AS dead
-  FROM dead_letters_latest WHERE $__timeFilter(record_time) GROUP BY t
-  UNION ALL
-  SELECT $__timeInterval(record_time) AS t, 0 AS dead
-  FROM inference_events WHERE $__timeFilter(record_time) GROUP BY t
-)
-GROUP BY t ORDER BY t""")
-
-TOP_DEPLOYMENTS = Query("""\
-SELECT deployment, if(max(worst) = '', 'none', max(worst)) AS severity, sum(n_findings) AS findings,
-  sum(n_events) AS events, max(last_heard) AS last_event
-FROM
-(
-  SELECT deployment, toString(max(severity)) AS worst, count() AS n_findings, 0 AS n_events, NULL AS last_heard
-  FROM findings_latest WHERE $__timeFilter(time) GROUP BY deployment
-  UNION ALL
-  SELECT deployment, '' AS worst, 0 AS n_findings, count() AS n_events, toNullable(max(time)) AS last_heard
-  FROM inference_events WHERE $__timeFilter(time) GROUP BY deployment
-)
-GROUP BY deployment ORDER BY findings DESC, events DESC, deployment LIMIT 20""")
-
-TOP_PRINCIPALS = Query("""\
-SELECT principal, toString(max(severity)) AS worst, count() AS findings,
-  arrayStringConcat(arraySort(groupUniqArray(detector)), ', ') AS detectors, max(time) AS last_finding
-FROM findings_latest WHERE $__timeFilter(time) AND principal IS NOT NULL
-GROUP BY principal ORDER BY max(severity) DESC, findings DESC, principal LIMIT 20""")
-
-LATEST_FINDINGS = Query(f"""\
-SELECT {_finding_columns()}
-FROM findings_latest WHERE $__timeFilter(time)
-ORDER BY time DESC, finding_id LIMIT 100""")
-
-DEAD_REASONS = Query("""\
-SELECT reason, content_type, count() AS records, max(record_time) AS last_seen, argMax(head, record_time) AS example
-FROM dead_letters_latest WHERE $__timeFilter(record_time)
-GROUP BY reason, content_type ORDER BY records DESC, reason LIMIT 20""")
-
-DEPLOYMENTS = Query("""\
-SELECT deployment FROM inference_events WHERE $__timeFilter(time)
-GROUP BY deployment ORDER BY deployment LIMIT 1000""")
-
-DEPLOYMENT_URGENT = Query(f"""\
-WITH (SELECT count() FROM inference_events WHERE $__timeFilter(time) AND {_DEPLOYMENT}) AS events
-SELECT if(events > 0, toNullable(countIf(severity >= 'high')), NULL) AS urgent
-FROM findings_latest WHERE $__timeFilter(time) AND {_DEPLOYMENT}""")
-
-DEPLOYMENT_LAST_EVENT_AGE = Query(f"""\
-SELECT dateDiff('second', maxOrNull(record_time), now64(3, 'UTC')) AS age_s
-FROM inference_events WHERE record_time > now64(3, 'UTC') - toIntervalDay(7) AND {_DEPLOYMENT}""")
-
-DEPLOYMENT_TOTALS = Query(f"""\
-SELECT nullIf(count(), 0) AS calls, nullIf(uniqExact(principal), 0) AS principals
-FROM events_latest WHERE $__timeFilter(time) AND {_DEPLOYMENT}""")
-
-TRAFFIC = _series(f"""\
-SELECT $__timeInterval(time) AS t, count() / $__interval_s AS calls_s
-FROM events_latest WHERE $__timeFilter(time) AND {_DEPLOYMENT}
-GROUP BY t ORDER BY t""")
+"""Control and bidirectional characters, and what has no width: they change how the text around them looks."""
 
 
-def _percentiles(column: str) -> Query:
-    """50th, 95th and 99th percentile of a duration in seconds; calls that do not tell it are left out."""
-    return _series(f"""\
-SELECT $__timeInterval(time) AS t, quantile(0.5)({column}) AS p50, quantile(0.95)({column}) AS p95,
-  quantile(0.99)({column}) AS p99
-FROM events_latest WHERE $__timeFilter(time) AND {_DEPLOYMENT} AND {column} IS NOT NULL
-GROUP BY t ORDER BY t""")
+def shown(text: str, chars: int = 1_000) -> str:
+    """`text` cut, with a dot for each character that is not seen but works."""
+    return f"replaceRegexpAll(substringUTF8(ifNull({text}, ''), 1, {chars}), '{_UNSEEN}', '·')"
 
 
-LATENCY = _percentiles("latency_s")
-TTFT = _percentiles("ttft_s")
+def milliseconds(time: str) -> str:
+    """A time as a number that Grafana shows as one: milliseconds since 1970."""
+    return f"toFloat64(toUnixTimestamp64Milli(toDateTime64({time}, 3, 'UTC')))"
 
-OUTCOMES = _series(f"""\
-SELECT $__timeInterval(time) AS t, countIf(failed) / nullIf(count(failed), 0) AS errors,
-  countIf(refused) / nullIf(count(refused), 0) AS refusals
-FROM events_latest WHERE $__timeFilter(time) AND {_DEPLOYMENT}
-GROUP BY t ORDER BY t""")
 
-TOKENS = _series(f"""\
-SELECT $__timeInterval(time) AS t, sum(input_tokens) / $__interval_s AS input,
-  sum(output_tokens) / $__interval_s AS output
-FROM events_latest WHERE $__timeFilter(time) AND {_DEPLOYMENT}
-GROUP BY t ORDER BY t""")
+def percentiles(column: str, keys: Mapping[str, str], where: str) -> str:
+    """The 50th, 95th and 99th percentile of `latency` or `ttft` of `traffic` in seconds, and the calls that tell it.
 
-SERVED_MODELS = _series(f"""\
-SELECT $__timeInterval(time) AS t, ifNull(served_model, 'not said by the source') AS served, count() AS calls
-FROM events_latest WHERE $__timeFilter(time) AND {_DEPLOYMENT}
-GROUP BY t, served ORDER BY t, served""")
-
-_BASELINE = f"""\
-baseline AS
-(
-  SELECT avgForEach(style) AS mean, stddevPopForEach(style) AS deviation
+    `keys` are the columns to group by, with what they are. Durations were counted in buckets; of each its middle is
+    given, at most 2.2 % from any duration in it.
+    """
+    by = ", ".join(keys)
+    return f"""\
+  SELECT {by}, max(total) AS told, minIf(seconds, below >= 0.5 * total) AS p50,
+    minIf(seconds, below >= 0.95 * total) AS p95, minIf(seconds, below >= 0.99 * total) AS p99
   FROM
   (
-    SELECT style FROM inference_events WHERE {_DEPLOYMENT} AND notEmpty(style)
-    ORDER BY toStartOfHour(inference_events.time), inference_events.time LIMIT {BASELINE_EVENTS}
+    SELECT {by}, pow(2, (edge - 0.5) / 16) AS seconds, sum(fell) OVER (PARTITION BY {by} ORDER BY edge) AS below,
+      sum(fell) OVER (PARTITION BY {by}) AS total
+    FROM
+    (
+      SELECT {", ".join(f"{what} AS {name}" for name, what in keys.items())}, edge, sum(counted) AS fell
+      FROM traffic ARRAY JOIN mapKeys({column}) AS edge, mapValues({column}) AS counted
+      WHERE {where} GROUP BY {by}, edge
+    )
   )
-)"""
-
-STYLE_FEATURES = ("log_chars", "word_length", "punctuation", "markup", "entropy", "repetition")
-"""The features drawn: together they see length, vocabulary, layout and loops."""
+  GROUP BY {by}"""
 
 
-def _shift(feature: str) -> str:
-    index = STYLE.index(feature) + 1
-    return f"(avg(style[{index}]) - any(mean[{index}])) / nullIf(any(deviation[{index}]), 0) AS {feature}"
+def by_severity(condition: str, heard: str) -> str:
+    """One column a severity, counted where `condition` holds; NULL where nothing was heard."""
+    return ",\n  ".join(
+        f"if({heard}, toNullable(countIf({condition}severity = '{name}')), NULL) AS {name}" for name in SEVERITIES
+    )
 
 
-STYLE_SHIFT = _series(f"""\
-WITH {_BASELINE}
-SELECT $__timeInterval(time) AS t, {", ".join(_shift(feature) for feature in STYLE_FEATURES)}
-FROM events_latest CROSS JOIN baseline
-WHERE $__timeFilter(time) AND {_DEPLOYMENT} AND notEmpty(style)
-GROUP BY t ORDER BY t""")
+FINDING = f"""\
+time, toString(severity) AS severity, detector, deployment, principal, {shown("findings_latest.summary", 400)} AS what,
+  onset, score, threshold, arrayStringConcat(atlas, ', ') AS atlas, arrayStringConcat(owasp, ', ') AS owasp, event_id"""
+"""Columns of a list of findings."""
 
-_LENGTH = STYLE.index("log_chars") + 1
+NEXT_STEP = """\
+coalesce(nullIf(JSONExtractString(body, 'plan', 'roll_back', 1), ''),
+    nullIf(JSONExtractString(body, 'plan', 'checks', 1), ''), 'inferwatch incidents show ID')"""
+"""What a responder does next about an incident, in one sentence."""
 
-OUTPUT_LENGTH = _series(f"""\
-WITH {_BASELINE}
-SELECT $__timeInterval(time) AS t, exp(avg(style[{_LENGTH}])) - 1 AS typical,
-  exp(any(mean[{_LENGTH}])) - 1 AS at_first
-FROM events_latest CROSS JOIN baseline
-WHERE $__timeFilter(time) AND {_DEPLOYMENT} AND notEmpty(style)
-GROUP BY t ORDER BY t""")
-
-DEPLOYMENT_FINDINGS = Query(f"""\
-SELECT {_finding_columns()}
-FROM findings_latest WHERE $__timeFilter(time) AND {_DEPLOYMENT}
-ORDER BY time DESC, finding_id LIMIT 100""")
-
-ONSETS = Query(f"""\
-SELECT onset AS time, detector AS title, concat(toString(severity), ': ', detector, ' began here') AS text
-FROM findings_latest WHERE $__timeFilter(findings_latest.onset) AND {_DEPLOYMENT} AND severity >= 'medium'
-ORDER BY onset LIMIT 200""")
-
-NEW_URGENT = Query("""\
-SELECT deployment, detector, toString(severity) AS level, count() AS findings
-FROM findings_latest
-WHERE stored_at > now64(3, 'UTC') - toIntervalMinute(10) AND severity >= 'high'
-GROUP BY deployment, detector, level
-ORDER BY deployment, detector, level""")
-"""For the alert rule: no macro and no variable, so that what runs in a browser and in the ruler is one text."""
+INCIDENT = f"""\
+toString(severity) AS severity, toString(state) AS state, deployment, {shown("subject", 80)} AS about, onset AS since,
+  last, {shown("incidents_latest.summary", 400)} AS what, cause, {shown(NEXT_STEP, 400)} AS next_step,
+  incident_id AS incident, toString(toUnixTimestamp64Milli(onset) - 3600000) AS from_ms,
+  toString(toUnixTimestamp64Milli(last) + 3600000) AS until_ms"""
+"""Columns of a list of incidents."""

@@ -115,6 +115,14 @@ class Bank:
         live = self._subjects.get(subject)
         return {} if live is None else {name: live.detectors[name].lacks for name in live.warming}
 
+    def warming_subjects(self) -> dict[str, int]:
+        """How many live subjects each detector still warms up for; 0 where it is ready for all."""
+        counts = dict.fromkeys(self.kinds, 0)
+        for subject in self._subjects.values():
+            for name in subject.warming:
+                counts[name] += 1
+        return counts
+
     @property
     def max_subjects(self) -> int:
         """How many subjects may be live after a message."""

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import msgspec
 
 from detectors.types import Severity
-from streams.causes import UNKNOWN
+from streams.causes import UNKNOWN, is_sure
 from streams.dlq import printable
 from streams.incidents import CLOSED, OPENED, REOPENED, WORSE, Action, Affected, Incident, LastGood
 from streams.signs import fact
@@ -102,7 +102,8 @@ def of_incident(
     closed = incident.news == CLOSED
     links = () if dashboard_url is None else _links(dashboard_url, incident)
     title = f"{_NEWS.get(incident.news or '', '')}{incident.severity.value}: {_cause(incident)}"
-    title = f"{title} on {inert(incident.deployment)}"
+    doubt = "" if not incident.causes or is_sure(incident.causes[0]) or incident.causes[0].name == UNKNOWN else "?"
+    title = f"{title}{doubt} on {inert(incident.deployment)}"
     lines = [*_what(incident), *([] if closed else _to_do(incident)), f"Page: {_command(incident)}"]
     if templates != (None, None):
         values = _values(incident, links)
@@ -298,11 +299,12 @@ def _clock(time_s: float) -> str:
 
 
 def _links(dashboard_url: str, incident: Incident) -> tuple[str, ...]:
-    """The deployment around the incident, and everything at that time."""
+    """The incident, its deployment around that time, and everything at that time."""
     name = quote(incident.deployment[:_LONGEST_CHARS], safe="", errors="replace")
     around = f"from={round(incident.onset_s * 1_000) - 3_600_000}&to={round(incident.last_s * 1_000) + 3_600_000}"
     base = f"{dashboard_url.rstrip('/')}/d"
     return (
+        f"{base}/inferwatch-incident?var-incident={incident.incident_id}&{around}",
         f"{base}/inferwatch-deployment?var-deployment={name}&{around}",
         f"{base}/inferwatch-overview?{around}",
     )

@@ -34,6 +34,7 @@ from streams.settings import Settings
 from streams.sinks import DeadLetters, Message, Sender, Writer
 from streams.stalls import Stalls
 from streams.topics import BrokerError, Topic
+from streams.vitals import Diary
 
 ROLES = ("ingest", "provenance", "watch-deployments", "watch-principals", "triage", "notify")
 """What a worker may do; one process may do all of it."""
@@ -107,6 +108,17 @@ class _NotifyService(faust.Service):
             self.add_future(keep(reader.run))
 
 
+class _DiaryService(faust.Service):
+    """The worker's own numbers, written down for as long as the app runs."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        super().__init__()
+        self._diary = Diary(lambda: Store.connect(settings), metrics.numbers)
+
+    async def on_start(self) -> None:
+        self.add_future(keep(self._diary.write_regularly))
+
+
 class Worker:
     """A Faust app with the agents of some roles."""
 
@@ -132,7 +144,9 @@ class Worker:
             "triage": lambda: [self._triage()],
         }
         self._agents = [role for role in roles if role in makers]
-        self._services = [_NotifyService(settings, self._metrics)] if "notify" in roles else []
+        self._services: list[faust.Service] = [_DiaryService(settings, self._metrics)]
+        if "notify" in roles:
+            self._services.append(_NotifyService(settings, self._metrics))
         if self._agents:
             self._follow_assignment()
             self.app.task()(self._end_when_stalled)
@@ -204,6 +218,8 @@ class Worker:
 
     def _lag(self) -> Iterable[tuple[str, int, int]]:
         """By topic and partition, what is on the broker and not committed; only what is known by now."""
+        if not self._agents:
+            return
         consumer, committed = self.app.consumer, self.app.monitor.tp_committed_offsets
         for partition in consumer.assignment():
             end = consumer.highwater(partition)
@@ -240,6 +256,7 @@ class Worker:
             snapshot_interval_s=self._settings.snapshot_interval_s,
         )
         self._metrics.watch_bank(scope, lambda: len(bank), lambda: watch.saved_s)
+        self._metrics.watch_detectors(scope, bank.share, bank.warming_subjects)
 
         async def save() -> None:
             await keep(watch.save_regularly)

@@ -6,11 +6,11 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from importlib.metadata import version
+from importlib.metadata import entry_points, version
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import msgspec
 import typer
@@ -28,6 +28,7 @@ from streams import (
     verbs_changes,
     verbs_dead_letters,
     verbs_incidents,
+    verbs_report,
     verbs_suppress,
 )
 from streams.keys import present_keys
@@ -58,6 +59,9 @@ app.command(epilog="Example: inferwatch attest models/support-chat --packages re
 app.add_typer(verbs_alerts.app, name="alerts")
 app.add_typer(verbs_changes.app, name="changes")
 app.add_typer(verbs_baselines.app, name="baseline")
+app.command(epilog="Example: inferwatch report inc-1f0c -o incident.html; or `inferwatch report --since 7d`")(
+    verbs_report.report
+)
 
 EXIT_USAGE = 2
 EXIT_FAILED = 1
@@ -86,7 +90,7 @@ def _fail(error: Exception, status: int, *, debug: bool) -> NoReturn:
     if debug:
         print(clean_traceback(error, _settings_if_any()), end="", file=sys.stderr)
         sys.exit(status)
-    known = type(error).__module__.startswith("streams.")
+    known = type(error).__module__.startswith(("streams.", "dashboards."))
     text = str(error) if known else f"{type(error).__name__}: {error}; run again with --debug for the traceback"
     print(f"inferwatch: {text.splitlines()[0] if text else type(error).__name__}", file=sys.stderr)
     sys.exit(status)
@@ -110,6 +114,26 @@ def _reachable() -> Iterator[Settings]:
 
     with at_hand(_settings(), os.environ) as settings:
         yield settings
+
+
+class Shell:
+    """What verbs of other packages are given: they never import ours, so that neither package knows the other."""
+
+    def settings(self) -> Settings:
+        """The settings of this process."""
+        return _settings()
+
+    @contextmanager
+    def asking(self) -> Iterator[Callable[[str], list[dict[str, Any]]]]:
+        """A way to read the store."""
+        from streams.clickhouse import Store  # noqa: PLC0415 - verbs that need no store start faster
+
+        with _reachable() as settings, closing(Store.connect(settings)) as store:
+            yield store.query
+
+
+for _group in entry_points(group="inferwatch.verbs"):
+    app.add_typer(_group.load()(Shell()), name=_group.name)
 
 
 @app.callback(invoke_without_command=True)

@@ -37,8 +37,10 @@ from streams.rows import (
     SNAPSHOTS,
     SUPPRESSIONS,
     VERDICTS,
+    WORKER_METRICS,
     Column,
     SavedState,
+    Vitals,
     columns,
 )
 from streams.security import clickhouse_context
@@ -152,6 +154,10 @@ class Store:
     def insert_snapshots(self, rows: Sequence[SavedState]) -> None:
         """Store snapshots; returns when they are durable."""
         self._insert("detector_snapshots", SNAPSHOTS, rows)
+
+    def insert_vitals(self, row: Vitals) -> None:
+        """Store what a worker says of itself; returns when it is durable."""
+        self._insert("worker_metrics", WORKER_METRICS, [row])
 
     def snapshots(self, topic_id: str, scope: str, topic: str, subjects: Sequence[str]) -> dict[str, SavedState]:
         """The newest snapshot of each of `subjects` that has one.

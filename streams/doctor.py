@@ -149,8 +149,8 @@ def _traffic(store: Store, now_s: float) -> Iterator[Check]:
     )
 
 
-def _blindness(store: Store, now_s: float) -> Iterator[Check]:
-    """Per deployment, the detectors that lack a field in most of the last day's events."""
+def blind_detectors(store: Store, now_s: float) -> Iterator[tuple[str, int, list[str]]]:
+    """Per deployment of the last day, how many events arrived and which detectors lack a field in most of them."""
     catalog = discover()
     for row in store.query(_COVERAGE, {"since_s": int(now_s - _LOOK_BACK_S)}):
         blind = [
@@ -158,10 +158,15 @@ def _blindness(store: Store, now_s: float) -> Iterator[Check]:
             for name, kind in catalog.items()
             if (lacking := _lacking(kind.metadata, row))
         ]
+        yield row["deployment"], row["arrived"], blind
+
+
+def _blindness(store: Store, now_s: float) -> Iterator[Check]:
+    for deployment, arrived, blind in blind_detectors(store, now_s):
         yield Check(
-            name=f"sight of {row['deployment']}",
+            name=f"sight of {deployment}",
             status=WARN if blind else OK,
-            saw=f"blind: {'; '.join(blind)}" if blind else f"all {len(catalog)} detectors see {row['arrived']} events",
+            saw=f"blind: {'; '.join(blind)}" if blind else f"all {len(discover())} detectors see {arrived} events",
             advice="have the source deliver these fields; README says where each format carries them",
         )
 

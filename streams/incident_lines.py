@@ -11,8 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streams.case_files import Case, Precision
-from streams.dlq import printable
-from streams.show import STYLES, clock
+from streams.show import STYLES, clock, inert
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
@@ -20,16 +19,16 @@ _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 def line(case: Case) -> Text:
     """One incident on one line."""
     incident = case.incident
-    said = f" [{case.verdict}]" if case.verdict else ""
-    who = f" ({printable(case.assignee)})" if case.assignee else ""
+    said = f" [{inert(case.verdict)}]" if case.verdict else ""
+    who = f" ({inert(case.assignee)})" if case.assignee else ""
     return Text.assemble(
         (clock(incident.last_s), "dim"),
         " ",
         (f"{incident.severity:<8}", STYLES[incident.severity]),
         " ",
-        (incident.incident_id, "bold"),
-        f" {case.state:<6} {printable(incident.deployment)}: {printable(incident.summary)}{said}{who}",
-        (f" [{printable(incident.quiet)}]" if incident.quiet else "", "dim"),
+        (inert(incident.incident_id), "bold"),
+        f" {inert(case.state):<6} {inert(incident.deployment)}: {inert(incident.summary)}{said}{who}",
+        (f" [{inert(incident.quiet)}]" if incident.quiet else "", "dim"),
     )
 
 
@@ -50,7 +49,7 @@ def precisions(console: Console, found: Sequence[Precision], *, as_json: bool) -
         if each.precision is not None and each.low is not None and each.high is not None:
             shares = [f"{each.precision:.0%}", f"{each.low:.0%} and {each.high:.0%}"]
         counts = map(str, (each.confirmed + each.refuted, each.confirmed, each.refuted, each.benign))
-        table.add_row(printable(each.detector), *shares, *counts)
+        table.add_row(inert(each.detector), *shares, *counts)
     console.print(table)
 
 

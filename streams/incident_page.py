@@ -14,13 +14,13 @@ from rich.text import Text
 from streams.case_files import Case, Extent
 from streams.case_provenance import Decision, Provenance, Report
 from streams.causes import UNKNOWN, is_sure
-from streams.dlq import printable
 from streams.incident_lines import number, span
 from streams.incidents import CALLERS, CLOSED, MERGED, MONITORING, Action, Cause, Cited, Incident, Plan, Verdict
-from streams.show import STYLES, clock
+from streams.show import MOST_SEEN, STYLES, clock, inert
 from streams.signs import COMPONENTS, fact
 
 _MOST_QUOTED = 12
+_MOST_LINES = 100
 _MOST_CAUSES = 4
 _MOST_FACTS = 3
 _MOST_NAMED = 6
@@ -70,18 +70,27 @@ def page(console: Console, case: Case, record: Record | None) -> None:
         _section(console, "Blast radius", _radius(plan, known.extent))
         _section(console, "Next checks", _numbered(plan.checks))
         _section(
-            console, "How to roll back", map(Text, (*plan.roll_back, *_last_good(incident, plan, known.provenance)))
+            console,
+            "How to roll back",
+            map(Text, (*map(inert, plan.roll_back), *_last_good(incident, plan, known.provenance))),
         )
         _section(console, "Actions proposed, for a gateway or a SOAR", _actions(plan.actions))
-        _section(console, "Notify", map(Text, map(printable, plan.notify)))
+        _section(console, "Notify", map(Text, map(inert, plan.notify)))
     _section(console, "What people said", map(_said, known.history))
     if plan is not None and record is not None:
         console.print("\nThe calls since it began, as a query", style="bold")
-        console.print(Text(plan.radius.query), soft_wrap=True)  # whole lines: it is there to be copied
+        console.print(Text(_copied(plan.radius.query)), soft_wrap=True)
     if record is not None:
         console.print("\nWhen you take it, know what it was, or are done", style="bold")
         for verb in ("assign {} NAME", "verdict {} true|false|benign --note …", "close {} --note …"):
-            console.print(Text(f"{_INDENT}inferwatch incidents {verb.format(incident.incident_id)}"), soft_wrap=True)
+            console.print(
+                Text(f"{_INDENT}inferwatch incidents {verb.format(inert(incident.incident_id))}"), soft_wrap=True
+            )
+
+
+def _copied(query: str) -> str:
+    """A query in whole lines: it is there to be copied."""
+    return "\n".join(inert(line, MOST_SEEN) for line in query.split("\n")[:_MOST_LINES])
 
 
 def _head(console: Console, case: Case) -> None:
@@ -91,21 +100,21 @@ def _head(console: Console, case: Case) -> None:
         Text.assemble(
             (f" {incident.severity.upper()} ", f"reverse {STYLES[incident.severity]}"),
             " ",
-            (f"{incident.incident_id}", "bold"),
-            f"  {case.state}{again}",
-            f", {printable(case.assignee)} works on it" if case.assignee else "",
+            (inert(incident.incident_id), "bold"),
+            f"  {inert(case.state)}{again}",
+            f", {inert(case.assignee)} works on it" if case.assignee else "",
         )
     )
     if case.verdict:
-        note = f": {printable(case.note)}" if case.note else ""
-        console.print(Text(f"verdict: {case.verdict}{note}", "bold"))
+        note = f": {inert(case.note)}" if case.note else ""
+        console.print(Text(f"verdict: {inert(case.verdict)}{note}", "bold"))
     if incident.merged_into:
-        console.print(Text(f"merged into {incident.merged_into}"))
+        console.print(Text(f"merged into {inert(incident.merged_into)}"))
     if incident.quiet:
-        console.print(Text(f"nobody is told: {printable(incident.quiet)}", "bold"))
+        console.print(Text(f"nobody is told: {inert(incident.quiet)}", "bold"))
     for reason in incident.kept_quiet:
         if reason != incident.quiet:
-            console.print(Text(f"was kept quiet before: {printable(reason)}", "dim"))
+            console.print(Text(f"was kept quiet before: {inert(reason)}", "dim"))
 
 
 def _section(console: Console, title: str, lines: Iterable[Text]) -> None:
@@ -126,18 +135,20 @@ def _what(incident: Incident) -> Iterator[Text]:
     likeliest = incident.causes[0] if incident.causes else None
     if likeliest is not None:
         sure = "most likely" if is_sure(likeliest) else "perhaps"
-        title = "the cause is not known yet" if likeliest.name == UNKNOWN else f"{sure}: {likeliest.title}"
+        title = "the cause is not known yet" if likeliest.name == UNKNOWN else f"{sure}: {inert(likeliest.title)}"
         yield Text(title, "bold")
-    yield Text(f"deployment {printable(incident.deployment)}: {_ABOUT.get(incident.component, incident.component)}")
+    yield Text(f"deployment {inert(incident.deployment)}: {_ABOUT.get(incident.component, inert(incident.component))}")
     if incident.subject != incident.deployment:
-        yield Text(f"{incident.scope} {printable(incident.subject)}")
+        yield Text(f"{inert(incident.scope)} {inert(incident.subject)}")
     if incident.members:
         more = f" and {len(incident.members) - _MOST_NAMED} more" if len(incident.members) > _MOST_NAMED else ""
-        named = printable(" ".join(incident.members[:_MOST_NAMED]))
+        named = inert(" ".join(incident.members[:_MOST_NAMED]))
         yield Text(f"members known by name ({len(incident.members)}): {named}{more}")
     for affected in incident.plan.affected if incident.plan else ():
         before = "" if affected.before is None else f", before {_brief(affected.before)}"
-        yield Text(f"{affected.component} is now {_brief(affected.now)}{before}, since {clock(affected.since_s)}")
+        yield Text(
+            f"{inert(affected.component)} is now {_brief(affected.now)}{before}, since {clock(affected.since_s)}"
+        )
 
 
 _ABOUT = {
@@ -160,7 +171,7 @@ def _since(incident: Incident, state: str) -> Iterator[Text]:
     if incident.last_s > incident.first_s:
         yield Text(f"latest  {clock(incident.last_s)}  (after {span(incident.last_s - incident.onset_s)})")
     if state in {CLOSED, MERGED} and incident.closed_s is not None:
-        yield Text(f"{state}  {clock(incident.closed_s)}")
+        yield Text(f"{inert(state)}  {clock(incident.closed_s)}")
 
 
 def _evidence(incident: Incident, *, stored: bool) -> Iterator[Text]:
@@ -172,7 +183,7 @@ def _evidence(incident: Incident, *, stored: bool) -> Iterator[Text]:
     for cited in shown:
         yield _quote(cited, incident.detectors.get(cited.detector, 1) - 1)
     if incident.count > len(shown) and stored:
-        named = shlex.quote(printable(incident.deployment))
+        named = shlex.quote(inert(incident.deployment))
         yield Text(f"all {incident.count}: inferwatch findings --deployment {named}", "dim")
 
 
@@ -184,7 +195,7 @@ def _quote(cited: Cited, more: int) -> Text:
         " ",
         (f"{cited.severity:<8}", STYLES[cited.severity]),
         " ",
-        (cited.detector, "bold"),
+        (inert(cited.detector), "bold"),
         f" {_brief(cited.summary)}",
         (f" (and {more} more)" if more > 0 else "", "dim"),
         (f"\n   {facts}" if facts else "", "dim"),
@@ -197,7 +208,7 @@ def _causes(incident: Incident) -> Iterator[Text]:
 
 
 def _cause(place: int, cause: Cause) -> Text:
-    text = Text.assemble((f"{place}. {cause.title}", "bold"), f"  {cause.share:.0%} of the evidence")
+    text = Text.assemble((f"{place}. {inert(cause.title)}", "bold"), f"  {cause.share:.0%} of the evidence")
     if cause.name == UNKNOWN:
         text.append("\n   what the evidence leaves open", "dim")
     for said in cause.supports[:_MOST_FACTS]:
@@ -209,7 +220,7 @@ def _cause(place: int, cause: Cause) -> Text:
 
 def _brief(text: str) -> str:
     """A text from outside, inert, with long digests cut: they stand in full where they are to be copied from."""
-    return _DIGEST.sub(r"\1…", printable(text))
+    return _DIGEST.sub(r"\1…", inert(text))
 
 
 def _recorded(provenance: Provenance, onset_s: float) -> Iterator[Text]:
@@ -222,27 +233,27 @@ def _recorded(provenance: Provenance, onset_s: float) -> Iterator[Text]:
 
 
 def _decision(decision: Decision, onset_s: float) -> Text:
-    what = f"{printable(decision.component) or 'its behavior'} {printable(decision.new)}".strip()
-    ticket = f", {printable(decision.ticket)}" if decision.ticket else ""
+    what = f"{inert(decision.component) or 'its behavior'} {inert(decision.new)}".strip()
+    ticket = f", {inert(decision.ticket)}" if decision.ticket else ""
     window = "".join(
         f", {word} {clock(time_s)}"
         for word, time_s in (("from", decision.from_s), ("until", decision.until_s))
         if time_s is not None
     )
-    who = printable(decision.who) or "somebody"
+    who = inert(decision.who) or "somebody"
     return Text(
-        f"{clock(decision.decided_s)} {printable(decision.state)} {what}{window}, by {who}{ticket}"
+        f"{clock(decision.decided_s)} {inert(decision.state)} {what}{window}, by {who}{ticket}"
         f"  ({_relative(decision.decided_s, onset_s)})"
     )
 
 
 def _report(report: Report, onset_s: float) -> Text:
-    digests = ", ".join(f"{printable(name)} {printable(digest)}" for name, digest in sorted(report.components.items()))
-    risks = f"; {number(len(report.risks), 'alarm')}: {printable(', '.join(report.risks[:_MOST_FACTS]))}" * bool(
+    digests = ", ".join(f"{inert(name)} {inert(digest)}" for name, digest in sorted(report.components.items()))
+    risks = f"; {number(len(report.risks), 'alarm')}: {inert(', '.join(report.risks[:_MOST_FACTS]))}" * bool(
         report.risks
     )
     return Text(
-        f"{clock(report.attested_s)} attested {printable(report.subject)}: {digests or 'no digest'}{risks}"
+        f"{clock(report.attested_s)} attested {inert(report.subject)}: {digests or 'no digest'}{risks}"
         f"  ({_relative(report.attested_s, onset_s)})"
     )
 
@@ -254,7 +265,7 @@ def _relative(time_s: float, onset_s: float) -> str:
 def _radius(plan: Plan, extent: Extent | None) -> Iterator[Text]:
     radius = plan.radius
     who = f"{number(len(radius.principals), 'caller')} known by name" if radius.principals else "all callers"
-    named = f"{who} of {printable(radius.deployment)} since {clock(radius.since_s)}"
+    named = f"{who} of {inert(radius.deployment)} since {clock(radius.since_s)}"
     if extent is None:
         yield Text(named)
         return
@@ -263,14 +274,14 @@ def _radius(plan: Plan, extent: Extent | None) -> Iterator[Text]:
         f"{number(extent.sessions, 'session')}"
     )
     if extent.busiest:
-        yield Text(f"most calls by {printable(', '.join(extent.busiest))}")
+        yield Text(f"most calls by {inert(', '.join(extent.busiest))}")
 
 
 def _last_good(incident: Incident, plan: Plan, provenance: Provenance | None) -> Iterator[str]:
     for good in plan.last_good:
         if good.component in COMPONENTS:
-            version = "" if good.version is None else f" {printable(good.version)}"
-            yield f"last known good: {good.component}{version}, until {clock(good.until_s)}"
+            version = "" if good.version is None else f" {inert(good.version)}"
+            yield f"last known good: {inert(good.component)}{version}, until {clock(good.until_s)}"
         elif incident.component == MONITORING:
             yield f"last seen in full: until {clock(good.until_s)}"
         elif incident.component != CALLERS:
@@ -279,28 +290,28 @@ def _last_good(incident: Incident, plan: Plan, provenance: Provenance | None) ->
         known = None if provenance is None else provenance.last_good(component, incident.onset_s)
         if known is not None:
             digest, how, time_s = known
-            yield f"on record before it began: {component} {printable(digest)}, {printable(how)} {clock(time_s)}"
+            yield f"on record before it began: {inert(component)} {inert(digest)}, {inert(how)} {clock(time_s)}"
 
 
 def _numbered(steps: tuple[str, ...]) -> Iterator[Text]:
     for place, step in enumerate(steps, 1):
-        yield Text(f"{place}. {step}")
+        yield Text(f"{place}. {inert(step)}")
 
 
 def _actions(actions: Sequence[Action]) -> Iterator[Text]:
     """One a line, and callers together."""
     for action in actions:
-        what = f" {action.component} at {printable(action.version or '')}" if action.component else ""
+        what = f" {inert(action.component)} at {inert(action.version or '')}" if action.component else ""
         if action.kind != _THROTTLE:
-            yield Text(f"{action.kind} {printable(action.target)}{what}  (if: {action.because})")
+            yield Text(f"{inert(action.kind)} {inert(action.target)}{what}  (if: {inert(action.because)})")
     callers = [action for action in actions if action.kind == _THROTTLE]
     if callers:
-        named = " ".join(printable(action.target) for action in callers[:_MOST_NAMED])
+        named = " ".join(inert(action.target) for action in callers[:_MOST_NAMED])
         more = f" and {len(callers) - _MOST_NAMED} more (--json has all)" if len(callers) > _MOST_NAMED else ""
-        yield Text(f"{_THROTTLE} {named}{more}  (if: {callers[0].because})")
+        yield Text(f"{_THROTTLE} {named}{more}  (if: {inert(callers[0].because)})")
 
 
 def _said(said: Verdict) -> Text:
-    to = f" to {printable(said.assignee)}" if said.assignee else ""
-    note = f": {printable(said.note)}" if said.note else ""
-    return Text(f"{clock(said.said_s)} {printable(said.said_by) or 'somebody'}: {said.verdict}{to}{note}")
+    to = f" to {inert(said.assignee)}" if said.assignee else ""
+    note = f": {inert(said.note)}" if said.note else ""
+    return Text(f"{clock(said.said_s)} {inert(said.said_by) or 'somebody'}: {inert(said.verdict)}{to}{note}")

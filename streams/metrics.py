@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -40,8 +40,10 @@ class Metrics:
         self._last_event = self._gauge("inferwatch_last_event_timestamp_seconds", "Time of the newest event stored.")
         self._live = self._gauge("inferwatch_live_subjects", "Subjects whose detectors are in memory.", "scope")
         self._saved = self._gauge("inferwatch_snapshot_timestamp_seconds", "When state was last durable.", "scope")
+        self._share = self._gauge("inferwatch_alarm_share", "False alarms a day for one detector and subject.", "scope")
         self._newest_s = 0.0
         self._registry.register(_Reasons(readiness))
+        ProcessCollector(namespace="inferwatch", registry=self._registry)
 
     def ingested(self, processed: Processed) -> None:
         """A batch is durable."""
@@ -65,6 +67,11 @@ class Metrics:
         self._live.labels(scope).set_function(live)
         self._saved.labels(scope).set_function(saved_s)
 
+    def watch_detectors(self, scope: str, share: float, warming: Callable[[], Mapping[str, int]]) -> None:
+        """Say what one detector may cost, and ask for how many live subjects each still warms up from now on."""
+        self._share.labels(scope).set(share)
+        self._registry.register(_Warming(scope, warming))
+
     def watch_lag(self, lag: Lag) -> None:
         """Ask `lag` how far behind the worker is from now on."""
         self._registry.register(_Lag(lag))
@@ -78,6 +85,15 @@ class Metrics:
     def exposition(self) -> bytes:
         """All numbers in Prometheus' text format."""
         return generate_latest(self._registry)
+
+    def numbers(self) -> dict[str, float]:
+        """All numbers by name, with labels as ``name{label=value}``; of histograms the number and the sum."""
+        return {
+            _named(sample.name, sample.labels): sample.value
+            for family in self._registry.collect()
+            for sample in family.samples
+            if not sample.name.endswith(("_bucket", "_created"))
+        }
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(name, meaning, labels, registry=self._registry)
@@ -105,6 +121,25 @@ class _Reasons(Collector):
         yield retries
 
 
+class _Warming(Collector):
+    """Live subjects of one scope that a detector still warms up for."""
+
+    def __init__(self, scope: str, warming: Callable[[], Mapping[str, int]]) -> None:
+        self._scope = scope
+        self._warming = warming
+
+    def collect(self) -> Iterator[Metric]:
+        """As asked now."""
+        family = GaugeMetricFamily(
+            f"inferwatch_warming_{self._scope}s",
+            f"Live {self._scope}s that a detector still warms up for.",
+            labels=("detector",),
+        )
+        for detector, subjects in self._warming().items():
+            family.add_metric((detector,), float(subjects))
+        yield family
+
+
 class _Lag(Collector):
     """Records that are not committed yet, by topic and partition."""
 
@@ -119,3 +154,7 @@ class _Lag(Collector):
         for topic, partition, records in self._lag():
             family.add_metric((topic, str(partition)), float(records))
         yield family
+
+
+def _named(name: str, labels: Mapping[str, str]) -> str:
+    return f"{name}{{{','.join(f'{label}={value}' for label, value in labels.items())}}}" if labels else name

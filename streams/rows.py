@@ -33,6 +33,14 @@ class SavedState(msgspec.Struct, frozen=True, kw_only=True):
     envelope: bytes
 
 
+class Vitals(msgspec.Struct, frozen=True, kw_only=True):
+    """The numbers of one worker at one time, unix seconds, by the names of its page `/metrics`."""
+
+    worker: str
+    time_s: float
+    numbers: dict[str, float]
+
+
 _MICROSECONDS = 1_000_000
 
 
@@ -249,9 +257,18 @@ BASELINES: tuple[Column, ...] = (
 )
 
 
+WORKER_METRICS: tuple[Column, ...] = (
+    ("worker", "LowCardinality(String)", _own("worker")),
+    ("time", "DateTime64(3, 'UTC')", lambda row: _millis(row.time_s)),
+    ("numbers", "Map(LowCardinality(String), Float64)", _own("numbers")),
+)
+
+
 def columns(
     table: Sequence[Column],
-    rows: Sequence[Stored | Finding | DeadLetter | SavedState | Incident | Verdict | Suppression | Noted | Baseline],
+    rows: Sequence[
+        Stored | Finding | DeadLetter | SavedState | Incident | Verdict | Suppression | Noted | Baseline | Vitals
+    ],
 ) -> list[list[Any]]:
     """One list of values a column, in the order of `table`."""
     return [[read(row) for row in rows] for _, _, read in table]

@@ -29,20 +29,15 @@ class SettingsError(Exception):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How one process of inferwatch behaves.
 
-    `alarm_budget` is false alarms per day for the whole installation,
-    shared over `expected_deployments` and `expected_principals`. `batch_records` and `batch_wait_s`
-    bound a batch of Kafka records; `snapshot_interval_s` is how often detector state is saved and with
-    it how much is replayed after a crash. `silence_minimum_s` keeps short pauses of a source from being
-    findings; an incident closes after `incident_quiet_s` without one, is told again within
-    `incident_cool_down_s` only if it is worse, and names its deployment's of `owners`
-    (``chat=team-a,*=on-call``). `session_timeout_s` is how long Kafka waits for a worker that says
-    nothing before its partitions go to another; `stall_s` how long one may do nothing while work waits,
-    `start_patience_s` how long one waits for Kafka and ClickHouse before it gives up starting.
-    `max_record_bytes` keeps one record from filling the
-    memory: larger ones are dead letters. More dead letters than `dead_letter_ratio` of the last records, or
-    `dead_letter_run` in a row, stop the worker (`dlq.LimitPolicy`). `snapshot_key` signs detector state where it
-    is not to be derived from `key`; state that one of `previous_keys` signed is accepted too. `max_live_principals` and
-    `max_live_deployments` bound the subjects a worker holds in memory; the others wait in the store.
+    `alarm_budget` is false alarms a day of the installation, shared over `expected_deployments` and
+    `expected_principals`. `batch_records` and `batch_wait_s` bound a batch; what came since the last save,
+    `snapshot_interval_s` ago, is replayed after a crash. Pauses of a source below `silence_minimum_s` are no
+    findings; an incident closes after `incident_quiet_s` without one, is told again within `incident_cool_down_s`
+    only if it is worse, and names its deployment's of `owners` (``chat=team-a,*=on-call``). A worker that says
+    nothing for `session_timeout_s` loses its partitions, one that does nothing for `stall_s` while work waits ends,
+    one that starts waits `start_patience_s` for Kafka and ClickHouse. Records above `max_record_bytes` are dead
+    letters; more than `dead_letter_ratio` of the last records, or `dead_letter_run` in a row, stop the worker
+    (`dlq.LimitPolicy`). `snapshot_key` signs detector state in the place of `key`; `previous_keys` are accepted too.
     """
 
     kafka_brokers: str = "127.0.0.1:9092"
@@ -101,6 +96,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     alert_targets: str | None = None
     alert_private_addresses: bool = False
     dashboard_url: str | None = None
+    grafana_url: str | None = None
+    grafana_token: str | None = None
+    grafana_user: str | None = None
+    grafana_password: str | None = None
+    grafana_ca_path: Path | None = None
     log_level: str = "INFO"
 
     @classmethod
@@ -158,6 +158,8 @@ SECRETS = frozenset(
         "metrics_token",
         "canary_api_key",
         "alert_targets",
+        "grafana_token",
+        "grafana_password",
     }
 )
 _KEY_FILES = frozenset({"KEY", "SNAPSHOT_KEY", "PREVIOUS_KEYS"})
@@ -389,5 +391,10 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "alert_targets": _targets,
     "alert_private_addresses": _switch,
     "dashboard_url": _web_address,
+    "grafana_url": _web_address,
+    "grafana_token": _header,
+    "grafana_user": _secret,
+    "grafana_password": _secret,
+    "grafana_ca_path": _existing_file,
     "log_level": _one_of("DEBUG", "INFO", "WARNING", "ERROR"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
@@ -26,6 +27,26 @@ STYLES = {
 }
 
 
+MOST_CHARS = 1_000
+"""Of one text on a terminal: a megabyte that wraps scrolls everything else away, and takes minutes to be laid out."""
+
+
+MOST_SEEN = 10_000
+"""Of what the doctor saw: all detectors that are blind, with the fields they lack."""
+
+
+def inert(text: str, most: int = MOST_CHARS) -> str:
+    """The beginning of a text in printable ASCII, and how long it is where it is cut."""
+    if len(text) <= most:
+        return printable(text)
+    return f"{printable(text[:most])}... (cut here: {len(text):,} characters in all)"
+
+
+def ascii_json(value: object) -> str:
+    """JSON on one line in which every character that a terminal might act on, or turn others about with, is escaped."""
+    return json.dumps(msgspec.to_builtins(value), separators=(",", ":"))
+
+
 def clock(time_s: float) -> str:
     """An event time as people write it, UTC."""
     return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
@@ -38,22 +59,22 @@ def finding_line(finding: Finding) -> Text:
         " ",
         (f"{finding.severity:<8}", STYLES[finding.severity]),
         " ",
-        (f"{finding.detector:<20}", "bold"),
+        (f"{inert(finding.detector):<20}", "bold"),
         " ",
-        f"{printable(finding.subject)}: {printable(finding.summary)}",
+        f"{inert(finding.subject)}: {inert(finding.summary)}",
     )
 
 
 def finding_printer(console: Console, *, as_json: bool) -> Callable[[Finding], None]:
     """What prints findings as they come, one a line."""
     if as_json:
-        return lambda finding: print(msgspec.json.encode(finding).decode(), flush=True)
+        return lambda finding: print(ascii_json(finding), flush=True)
     return lambda finding: console.print(finding_line(finding), soft_wrap=True)
 
 
 def ocsf_printer(product_version: str) -> Callable[[Finding], None]:
     """What prints findings as OCSF Detection Findings, one JSON document a line."""
-    return lambda finding: print(msgspec.json.encode(detection_finding(finding, product_version)).decode(), flush=True)
+    return lambda finding: print(ascii_json(detection_finding(finding, product_version)), flush=True)
 
 
 def findings(console: Console, found: Iterable[Finding], printer: Callable[[Finding], None], *, as_json: bool) -> None:
@@ -69,7 +90,7 @@ def detectors(console: Console, catalog: Mapping[str, type[Detector]], *, as_jso
     """The catalog as a table."""
     if as_json:
         rows = {name: msgspec.to_builtins(kind.metadata) for name, kind in catalog.items()}
-        print(msgspec.json.encode(rows).decode())
+        print(ascii_json(rows))
         return
     table = Table(box=None, pad_edge=False)
     for column in ("id", "scope", "severity", "warm-up", "sees"):
@@ -84,7 +105,7 @@ def detectors(console: Console, catalog: Mapping[str, type[Detector]], *, as_jso
 def detector(console: Console, detector_id: str, metadata: Metadata, *, as_json: bool) -> None:
     """One detector as a page."""
     if as_json:
-        print(msgspec.json.encode(metadata).decode())
+        print(ascii_json(metadata))
         return
     console.print(Text.assemble((detector_id, "bold"), f"  {metadata.title}  (version {metadata.version})"))
     console.print(metadata.sees, markup=False)
@@ -116,9 +137,11 @@ def checks(console: Console, found: Iterable[Check], *, as_json: bool) -> None:
     """What the doctor saw, and what to do about it."""
     for check in found:
         if as_json:
-            print(msgspec.json.encode(check).decode())
+            print(ascii_json(check))
             continue
         mark = Text(f"{check.status:<4}", {"ok": "green", "warn": "yellow"}.get(check.status, "bold red"))
-        console.print(Text.assemble(mark, " ", (check.name, "bold"), f": {printable(check.saw)}"), soft_wrap=True)
+        console.print(
+            Text.assemble(mark, " ", (inert(check.name), "bold"), f": {inert(check.saw, MOST_SEEN)}"), soft_wrap=True
+        )
         if check.status != OK and check.advice:
-            console.print(f"     {check.advice}", markup=False, soft_wrap=True)
+            console.print(Text(f"     {inert(check.advice)}"), soft_wrap=True)

@@ -16,6 +16,7 @@ from streams.alerts import a_test
 from streams.ocsf import a_test_event
 from streams.posting import NotTakenError
 from streams.settings import Settings, SettingsError
+from streams.show import ascii_json
 from streams.targets import Target
 
 app = typer.Typer(help="Who is told of incidents.", no_args_is_help=True)
@@ -99,7 +100,7 @@ async def _send_event(settings: Settings, target: Target) -> str:
 
 def _say(tried: Tried, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(msgspec.json.encode(tried).decode())
+        typer.echo(ascii_json(tried))
         return
     said = "taken" if tried.taken else "NOT TAKEN"
     typer.echo(

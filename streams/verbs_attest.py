@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -26,6 +25,7 @@ from streams.attesting.report import Attestation, AttestError, Level
 from streams.attesting.walking import Entry, survey
 from streams.dlq import printable
 from streams.settings import Settings, SettingsError
+from streams.show import ascii_json
 
 EXIT_ALARMING = 1
 _MAX_ROWS = 50
@@ -81,7 +81,7 @@ def attest(  # noqa: PLR0913, PLR0917 - each is an option that a person may type
     console = Console() if sys.stdout.isatty() else Console(width=_PLAIN_WIDTH)
     for each in done:
         if as_json:
-            typer.echo(msgspec.json.encode(each).decode())
+            typer.echo(ascii_json(each))
         else:
             _show(console, each)
     if send:

@@ -21,7 +21,7 @@ from streams.baselines import NAME_CHARS, Baseline, Comparison, Difference, comp
 from streams.dlq import printable
 from streams.provenance import Change, NoticeError
 from streams.settings import Settings, SettingsError
-from streams.show import clock
+from streams.show import ascii_json, clock
 from streams.verbs_changes import plain_console, whoever
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def list_(
         found = kept(store, deployment=deployment, limit=limit)
     if as_json:
         for each in found:
-            typer.echo(msgspec.json.encode(each).decode())
+            typer.echo(ascii_json(each))
         return
     if not found:
         Console().print("no baseline was frozen; `inferwatch baseline freeze DEPLOYMENT` does", style="dim")
@@ -154,7 +154,7 @@ def diff(
                 raise SettingsError(f"no call of {printable(before.deployment)} in the last {since}; see --since")
     comparison = compared(before, after)
     if as_json:
-        typer.echo(msgspec.json.encode(comparison).decode())
+        typer.echo(ascii_json(comparison))
         return
     _show(before, after, comparison, limit)
 
@@ -194,7 +194,7 @@ def _named(store: Store, name: str) -> Baseline:
 
 def _say(baseline: Baseline, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(msgspec.json.encode(baseline).decode())
+        typer.echo(ascii_json(baseline))
         return
     done = BASELINE if baseline.approved_s is None else f"approved {BASELINE}"
     typer.echo(

@@ -20,7 +20,7 @@ from streams.asking import span_s
 from streams.dlq import printable
 from streams.provenance import CHANGEABLE, Change, NoticeError
 from streams.settings import Settings, SettingsError
-from streams.show import clock
+from streams.show import ascii_json, clock
 
 if TYPE_CHECKING:
     from streams.change_files import Decided
@@ -142,7 +142,7 @@ def list_(
             store.close()
     if as_json:
         for each in found:
-            typer.echo(msgspec.json.encode(each).decode())
+            typer.echo(ascii_json(each))
     elif found:
         plain_console().print(_table(found, now_s))
     else:
@@ -179,7 +179,7 @@ def _send(change: Change, *, as_json: bool) -> None:
         except NoticeError as error:
             raise SettingsError(f"changes: {printable(str(error))}") from None
     if as_json:
-        typer.echo(msgspec.json.encode({"change_id": change.change_id, **msgspec.to_builtins(change)}).decode())
+        typer.echo(ascii_json({"change_id": change.change_id, **msgspec.to_builtins(change)}))
         return
     window = ""
     if change.state == APPROVED and change.from_s is not None:

@@ -14,9 +14,8 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from streams.asking import Filter
-from streams.dlq import printable
 from streams.settings import Settings, SettingsError
-from streams.show import clock
+from streams.show import clock, inert
 
 app = typer.Typer(help="Records that could not be read.", no_args_is_help=True)
 
@@ -79,7 +78,7 @@ def list_(
     if not grouped:
         console.print("no dead letters match", style="dim")
     for row in grouped:
-        console.print(Text.assemble((f"{row['letters']:>8} x ", "bold"), printable(row["reason"])), soft_wrap=True)
+        console.print(Text.assemble((f"{row['letters']:>8} x ", "bold"), inert(row["reason"])), soft_wrap=True)
 
 
 @app.command("show", epilog="Example: inferwatch dead-letters show inference-logs:3:41")
@@ -96,7 +95,7 @@ def show(letter_id: Annotated[str, typer.Argument(metavar="ID")], as_json: Json 
             typer.echo(msgspec.json.encode(row))
             continue
         for name in ("id", "reason", "content_type", "size_bytes", "sha256", "topic_id", "head"):
-            typer.echo(f"{name:<12} {printable(str(row[name]))}")
+            typer.echo(f"{name:<12} {inert(str(row[name]))}")
         typer.echo(f"{'time':<12} {clock(row['record_time_s'])}\n")
 
 
@@ -146,8 +145,8 @@ def _line(row: dict[str, Any]) -> Text:
     return Text.assemble(
         (clock(row["record_time_s"]), "dim"),
         " ",
-        (printable(row["id"]), "bold"),
-        f" {row['size_bytes']} bytes: {printable(row['reason'])}",
+        (inert(row["id"]), "bold"),
+        f" {row['size_bytes']} bytes: {inert(row['reason'])}",
     )
 
 

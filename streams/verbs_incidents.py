@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
-import msgspec
 import typer
 from rich.console import Console
 
 from streams.asking import Filter
 from streams.dlq import printable
 from streams.settings import SettingsError
+from streams.show import ascii_json
 from streams.stores import By, person, store_at_hand
 
 if TYPE_CHECKING:
@@ -83,11 +83,11 @@ def show(incident_id: Id, as_json: Json = False) -> None:  # noqa: FBT002 - as a
     """Print one incident as a page: what, since when, evidence, ranked causes, blast radius, next steps."""
     from streams.incident_page import page  # noqa: PLC0415 - as above
 
-    beginning = _beginning(incident_id)
+    beginning = beginning_of(incident_id)
     with store_at_hand() as store:
-        case = _one(store, beginning)
+        case = one_case(store, beginning)
         if as_json:
-            typer.echo(msgspec.json.encode(case))
+            typer.echo(ascii_json(case))
             return
         page(Console(), case, _record(store, case.incident))
 
@@ -158,16 +158,16 @@ def precision(as_json: Json = False) -> None:  # noqa: FBT002 - as above
 def _say(incident_id: str, said: str, note: str, by: str, assignee: str = "") -> None:
     from streams.incidents import Verdict  # noqa: PLC0415 - as above
 
-    beginning, who = _beginning(incident_id), person(by)
+    beginning, who = beginning_of(incident_id), person(by)
     with store_at_hand() as store:
-        full_id = _one(store, beginning).incident.incident_id
+        full_id = one_case(store, beginning).incident.incident_id
         store.insert_verdict(
             Verdict(incident_id=full_id, verdict=said, note=note[:_MOST_NOTE_CHARS], said_by=who, assignee=assignee)
         )
     typer.echo(f"{full_id}: {said}{f' to {printable(assignee)}' if assignee else ''}, says {printable(who)}")
 
 
-def _beginning(incident_id: str) -> str:
+def beginning_of(incident_id: str) -> str:
     """What was typed, as an id or its beginning. Raises `SettingsError`."""
     beginning = incident_id if incident_id.startswith("inc-") else f"inc-{incident_id}"
     if _BEGINNING.fullmatch(beginning) is None:
@@ -175,7 +175,8 @@ def _beginning(incident_id: str) -> str:
     return beginning
 
 
-def _one(store: Store, beginning: str) -> Case:
+def one_case(store: Store, beginning: str) -> Case:
+    """The one incident whose id begins so. Raises `SettingsError`."""
     from streams.case_files import Asked, listed  # noqa: PLC0415 - as above
 
     cases = listed(store, Asked(incident_id=beginning, limit=2, merged=True))
@@ -208,7 +209,7 @@ def _print(cases: list[Case], *, as_json: bool, ocsf: bool) -> None:
     console = Console()
     for case in cases:
         if as_json:
-            typer.echo(msgspec.json.encode(case))
+            typer.echo(ascii_json(case))
         else:
             console.print(line(case), soft_wrap=True)
     if not cases and not as_json:
@@ -225,7 +226,7 @@ def _print_ocsf(cases: list[Case]) -> None:
         shut = case.state != case.incident.state
         said = Said(verdict=case.verdict, note=case.note, assignee=case.assignee, shut=shut)
         event = incident_finding(case.incident, product_version, catalog, said)
-        typer.echo(msgspec.json.encode(event))
+        typer.echo(ascii_json(event))
 
 
 def _look_of(case: Case) -> tuple[int, str | None]:

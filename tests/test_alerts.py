@@ -60,7 +60,8 @@ def test_an_alert_says_what_since_when_why_and_what_to_do() -> None:
         f"Page: inferwatch incidents show {incident().incident_id}",
     ):
         assert said in alert.text
-    deployment, overview = alert.links
+    case, deployment, overview = alert.links
+    assert case.startswith(f"{GRAFANA}/d/inferwatch-incident?var-incident={alert.id.partition(':')[0]}&from=")
     assert deployment.startswith(f"{GRAFANA}/d/inferwatch-deployment?var-deployment=chat&from=")
     assert overview.startswith(f"{GRAFANA}/d/inferwatch-overview?from=")
     assert of_incident(incident(), None).links == ()

@@ -48,6 +48,8 @@ VERBS = {
     *(("changes", verb) for verb in ("approve", "reject", "list")),
     *(("baseline", verb) for verb in ("freeze", "approve", "list", "diff")),
     ("attest",),
+    *(("dashboards", verb) for verb in ("push", "pull-diff", "check", "annotate", "smoke")),
+    ("report",),
 }
 
 

@@ -75,6 +75,7 @@ def test_a_row_that_the_worker_inserts_goes_through_the_views_that_follow_insert
 ) -> None:
     worker.command("INSERT INTO inference_events (event_id, deployment, record_time) VALUES ('e', 'chat', now())")
     assert owner.query("SELECT sum(events) FROM arrivals").result_rows == [(1,)]
+    assert owner.query("SELECT sum(calls) FROM traffic").result_rows == [(1,)]
 
 
 def test_the_worker_reads_back_its_state_and_counts(worker: Client) -> None:
@@ -107,6 +108,13 @@ def test_grafana_reads_every_table_and_view_but_the_saved_state(owner: Client, g
     readable = {*tables(owner, "%MergeTree"), *tables(owner, "View")} - {"detector_snapshots"}
     for name in readable:
         assert grafana.query("SELECT count() FROM {name:Identifier}", {"name": name}).result_rows, name
+
+
+def test_grafana_sees_how_large_tables_are_those_it_may_not_read_too(owner: Client, grafana: Client) -> None:
+    owner.command("INSERT INTO detector_snapshots (subject) VALUES ('s')")
+    seen = "SELECT DISTINCT table FROM system.parts WHERE database = 'inferwatch' AND active"
+    assert {"findings", "detector_snapshots"} <= {name for (name,) in grafana.query(seen).result_rows}
+    assert grafana.query("SELECT min(free_space / total_space) FROM system.disks").result_rows[0][0] > 0
 
 
 def test_the_limits_of_grafana_are_those_of_its_profile(grafana: Client) -> None:

@@ -1,0 +1,1 @@
+"""Named SQL of the screens and alerts, and the only place that knows tables and columns."""

@@ -1,0 +1,1 @@
+"""Reports: read from a store, rendered with attacks in them, opened in a browser."""
