@@ -37,6 +37,7 @@ _HEED_S = 1.5
 """Notices and events are of different topics: so long before and after a notice nothing else is sent, or hours of
 event time would pass before it is heard."""
 
+_SOURCE = b"scenario"
 _POLL_S = 0.25
 _LAST_SEND_S = 5.0
 _EVERYTHING = Filter(severity=Severity.INFO, detector="", deployment="", since_s=365 * 86_400.0, limit=10_000)
@@ -157,7 +158,7 @@ class _Play:
                     is_notice = kind_of(value) is not None
                     if self._ended.wait(_HEED_S if is_notice else LINES_PER_RECORD / _EVENTS_PER_S):
                         return
-                    send_record(self._settings, producer, value, CONTENT_TYPE)
+                    send_record(self._settings, producer, value, CONTENT_TYPE, _SOURCE)
                     if is_notice:
                         producer.flush()
                         if self._ended.wait(_HEED_S):

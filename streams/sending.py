@@ -131,8 +131,10 @@ class Sent(msgspec.Struct, kw_only=True):
 def send_file(settings: Settings, path: str, stdin: BinaryIO, input_format: str, pace: Pace) -> Sent:
     """Send a file's records and return when all are durable; progress goes to standard error.
 
-    Notices go to topics of their own, and a worker may see one some calls sooner or later than it is in the file:
-    `replay` keeps the order. Raises `FileError`, `BrokerError`, `SettingsError`.
+    What stands in one file stays in order: its records share a key and so a partition, since hours that are sent in
+    seconds would otherwise reach the detectors shuffled. Notices go to topics of their own, and a worker may see one
+    some calls sooner or later than it is in the file: `replay` keeps the order. Raises `FileError`, `BrokerError`,
+    `SettingsError`.
     """
     codecs = discover_codecs()
     if input_format and input_format not in codecs:
@@ -148,18 +150,23 @@ def send_file(settings: Settings, path: str, stdin: BinaryIO, input_format: str,
         task = progress.add_task(path, total=None)
         for value in records(path, stdin):
             pace.wait(functools.partial(first_time_s, codecs, input_format, value))
-            sent.notices += send_record(settings, producer, value, content_type)
+            sent.notices += send_record(settings, producer, value, content_type, path.encode("utf-8", "replace"))
             sent.records += 1
             sent.size_bytes += len(value)
             progress.advance(task)
     return sent
 
 
-def send_record(settings: Settings, producer: RecordProducer, value: bytes, content_type: str | None) -> bool:
-    """Send one record where it belongs, and say whether it is a notice. Raises `BrokerError`."""
+def send_record(
+    settings: Settings, producer: RecordProducer, value: bytes, content_type: str | None, source: bytes
+) -> bool:
+    """Send one record where it belongs, and say whether it is a notice; logs of one `source` stay in order.
+
+    Raises `BrokerError`.
+    """
     kind = kind_of(value)
     if kind is None:
-        producer.send(value, content_type)
+        producer.send(value, content_type, key=source)
         return False
     try:
         key = decode(kind, value).deployment.encode()
@@ -173,7 +180,7 @@ def send_notice(settings: Settings, said: Said) -> None:
     """Send one notice and return when it is durable. Raises `BrokerError`; `NoticeError` for what no worker takes."""
     value = checked(said)
     with RecordProducer(settings.kafka_brokers, **kafka_python_options(settings)) as producer:
-        send_record(settings, producer, value, None)
+        send_record(settings, producer, value, None, b"")
 
 
 class Pace:
