@@ -83,7 +83,8 @@ FROM numbers({count:UInt32})"""
 PROVENANCE = {
     "changes": """\
 INSERT INTO changes (change_id, deployment, component, state, new, old, who, ticket, reason, decided, event_id)
-SELECT concat('change-', toString(number)), {name:String}, ['weights', 'served_model', ''][number % 3 + 1],
+SELECT concat({name:String}, '-change-', toString(number)), {name:String},
+  ['weights', 'served_model', ''][number % 3 + 1],
   ['approved', 'rejected', 'baseline'][number % 3 + 1], {name:String}, 'sha256:11', 'ada', 'OPS-1', {name:String},
   toDateTime64({now_s:UInt32}, 6, 'UTC') - toIntervalMinute(10 * number + 10), ''
 FROM numbers(6)""",
@@ -168,6 +169,8 @@ def cases(store: Store, now_s: int, deployments: tuple[str, ...] = tuple(DEPLOYM
     incidents = list(made.values())
     last = [each for each in incidents if each.state == "open" and each.scope == "principal"]
     store.insert_incidents([*incidents, *(closed(each, QUIET_S) for each in last[::2])])
+    for each in incidents:
+        store.insert_verdict(Verdict(incident_id=each.incident_id, verdict="assigned", assignee=HOSTILE, said_by="ada"))
     for number, each in enumerate(incidents[: len(incidents) // 2]):
         store.insert_verdict(
             Verdict(incident_id=each.incident_id, verdict=("true", "false", "benign")[number % 3], note=HOSTILE)

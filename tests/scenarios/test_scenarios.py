@@ -36,6 +36,7 @@ def test_a_scenario_comes_to_what_was_written_down_before(name: str, seed: int) 
     assert shortfalls(SHIPPED[name].expected, incidents(SHIPPED[name], seed), END_S) == []
 
 
+@pytest.mark.held_out
 @pytest.mark.timeout(300)
 def test_in_eight_of_ten_scenarios_that_no_rule_was_written_for_all_is_as_it_must_be() -> None:
     names = list(held_back())
@@ -44,7 +45,7 @@ def test_in_eight_of_ten_scenarios_that_no_rule_was_written_for_all_is_as_it_mus
     assert 5 * len(missed) <= len(names), missed
 
 
-def test_the_scenarios_that_issue_asks_for_are_there_and_their_names_say_what_happens() -> None:
+def test_no_scenario_is_missing_and_their_names_say_what_happens() -> None:
     asked = {"silent_provider_update", "poisoned_adapter", "tool_rug_pull", "tampered_image", "distillation"}
     assert asked | {"stolen_key", "approved_update", "marketing_burst"} <= SHIPPED.keys()
     assert QUIET == ["approved_update", "marketing_burst"]
