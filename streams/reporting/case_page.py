@@ -137,8 +137,9 @@ def _causes(incident: Incident) -> Block:
 def _to_do(plan: Plan) -> Iterator[Block]:
     yield Note(text="Next checks, in this order:")
     yield Items(ordered=True, items=tuple(Item(text=each) for each in plan.checks))
-    yield Note(text="How to roll back:")
-    yield Items(items=tuple(Item(text=each) for each in plan.roll_back))
+    if plan.roll_back:
+        yield Note(text="How to roll back:")
+        yield Items(items=tuple(Item(text=each) for each in plan.roll_back))
     rows = tuple(
         (name_cell(each.component), name_cell(each.version), time_cell(each.until_s)) for each in plan.last_good
     )
