@@ -14,10 +14,11 @@ import numpy as np
 from river.drift import ADWIN
 
 from detectors import alarms
-from detectors.base import DEPLOYMENT, Detector, Metadata
+from detectors.base import DEPLOYMENT, Metadata
 from detectors.crowd import Crowd
+from detectors.paced import Paced
 from detectors.rate_shift import Rate, Rates, Shifted, recent_window, remember
-from detectors.types import MAX_TIME_S, Detection, Evidence, Observation, Severity
+from detectors.types import Detection, Evidence, Observation, Severity
 
 WARM_UP = 500
 LABEL_WARM_UP = 300
@@ -76,7 +77,7 @@ class Scores(msgspec.Struct, kw_only=True):
         return below + [count - bisect_right(ordered, cut) for cut in self.high]
 
 
-class ConfidenceShift(Detector, kw_only=True):
+class ConfidenceShift(Paced, kw_only=True):
     """See the module. State: up to 40 KB with eight labels; about 1.5 us an observation."""
 
     metadata: ClassVar[Metadata] = Metadata(
@@ -120,8 +121,6 @@ class ConfidenceShift(Detector, kw_only=True):
         rebaselined=True,  # another version is calibrated otherwise
     )
 
-    pace: alarms.Pace = msgspec.field(default_factory=alarms.Pace)
-    now_s: float = 0.0
     crowd: Crowd = msgspec.field(default_factory=Crowd)
     overall: Scores = msgspec.field(default_factory=lambda: Scores(size=WARM_UP))
     labels: dict[str, Scores] = msgspec.field(default_factory=dict)
@@ -132,12 +131,7 @@ class ConfidenceShift(Detector, kw_only=True):
         score = observation.score
         if score is None or not -_MAX_SCORE <= score <= _MAX_SCORE:
             return None
-        time_s = observation.time_s
-        if 0.0 <= time_s <= MAX_TIME_S:
-            self.now_s = time_s
-        else:
-            time_s = self.now_s
-        self.pace.see(time_s)
+        time_s = self.arrival(observation)
         if not self.crowd.admits(observation.principal):
             return None
         remember(self.recent, score)

@@ -7,10 +7,10 @@ from typing import ClassVar
 import msgspec
 from river.drift import ADWIN
 
-from detectors import alarms
-from detectors.base import DEPLOYMENT, Detector, Metadata
+from detectors.base import DEPLOYMENT, Metadata
+from detectors.paced import Paced
 from detectors.rate_shift import Rate, Rates, Shifted, recent_window, remember
-from detectors.types import MAX_TIME_S, Detection, Evidence, Observation, Severity
+from detectors.types import Detection, Evidence, Observation, Severity
 
 _WARM_UP = 400
 _MAX_CALLERS = 32
@@ -20,7 +20,7 @@ _ONE_CALLER = 0.9
 """A share of failures above which they are one caller's trouble and not the deployment's."""
 
 
-class ErrorShift(Detector, kw_only=True):
+class ErrorShift(Paced, kw_only=True):
     """Likelihood-ratio CUSUMs of failures against the frozen baseline; a fall is good news and not tested."""
 
     metadata: ClassVar[Metadata] = Metadata(
@@ -58,8 +58,6 @@ class ErrorShift(Detector, kw_only=True):
         ),
     )
 
-    pace: alarms.Pace = msgspec.field(default_factory=alarms.Pace)
-    now_s: float = 0.0
     rates: Rates = msgspec.field(default_factory=lambda: Rates(warm_up=_WARM_UP, rates=[Rate(falls=False)]))
     recent: ADWIN = msgspec.field(default_factory=recent_window)
     callers: dict[str, int] = msgspec.field(default_factory=dict)
@@ -69,12 +67,7 @@ class ErrorShift(Detector, kw_only=True):
         failed = observation.failed
         if failed is None:
             return None
-        time_s = observation.time_s
-        if 0.0 <= time_s <= MAX_TIME_S:
-            self.now_s = time_s
-        else:
-            time_s = self.now_s
-        self.pace.see(time_s)
+        time_s = self.arrival(observation)
         remember(self.recent, 1.0 if failed else 0.0)
         if failed:
             self._blame(observation.principal)

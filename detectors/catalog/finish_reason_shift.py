@@ -6,11 +6,11 @@ from typing import ClassVar
 
 import msgspec
 
-from detectors import alarms
-from detectors.base import DEPLOYMENT, Detector, Metadata
+from detectors.base import DEPLOYMENT, Metadata
 from detectors.crowd import Crowd
+from detectors.paced import Paced
 from detectors.rate_shift import Rate, Rates, Shifted
-from detectors.types import MAX_TIME_S, Detection, Evidence, Observation, Severity
+from detectors.types import Detection, Evidence, Observation, Severity
 
 WARM_UP = 400
 FINISHES = ("stop", "length", "tool calls", "content filter", "error", "other")
@@ -41,7 +41,7 @@ _MAX_REASON_CHARS = 32
 _GRAVE = frozenset(("content filter", "error"))
 
 
-class FinishReasonShift(Detector, kw_only=True):
+class FinishReasonShift(Paced, kw_only=True):
     """Likelihood-ratio CUSUMs of each way to end; no principal of several is more than a part of what they see."""
 
     metadata: ClassVar[Metadata] = Metadata(
@@ -84,8 +84,6 @@ class FinishReasonShift(Detector, kw_only=True):
         rebaselined=True,  # another version ends its answers otherwise
     )
 
-    pace: alarms.Pace = msgspec.field(default_factory=alarms.Pace)
-    now_s: float = 0.0
     crowd: Crowd = msgspec.field(default_factory=Crowd)
     rates: Rates = msgspec.field(default_factory=lambda: Rates(warm_up=WARM_UP, rates=[Rate() for _ in FINISHES]))
 
@@ -94,12 +92,7 @@ class FinishReasonShift(Detector, kw_only=True):
         reason = observation.finish_reason
         if reason is None:
             return None
-        time_s = observation.time_s
-        if 0.0 <= time_s <= MAX_TIME_S:
-            self.now_s = time_s
-        else:
-            time_s = self.now_s
-        self.pace.see(time_s)
+        time_s = self.arrival(observation)
         if not self.crowd.admits(observation.principal):
             return None
         ended = _REASONS.get(reason) or _REASONS.get(reason[:_MAX_REASON_CHARS].lower(), _OTHER)

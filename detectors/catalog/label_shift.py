@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import msgspec
 
-from detectors import alarms
-from detectors.base import DEPLOYMENT, Detector, Metadata
+from detectors.base import DEPLOYMENT, Metadata
 from detectors.crowd import Crowd
+from detectors.paced import Paced
 from detectors.rate_shift import Rate, Rates, Shifted
-from detectors.types import MAX_TIME_S, Detection, Evidence, Observation, Severity
+from detectors.types import Detection, Evidence, Observation, Severity
 
 WARM_UP = 500
 MAX_LABELS = 16
@@ -24,7 +24,7 @@ _MAX_LABEL_CHARS = 32
 _NEW = "any other label"
 
 
-class LabelShift(Detector, kw_only=True):
+class LabelShift(Paced, kw_only=True):
     """Likelihood-ratio CUSUMs of each label; no principal of several is more than a part of what they see."""
 
     metadata: ClassVar[Metadata] = Metadata(
@@ -65,8 +65,6 @@ class LabelShift(Detector, kw_only=True):
         rebaselined=True,  # another version of a classifier has other shares
     )
 
-    pace: alarms.Pace = msgspec.field(default_factory=alarms.Pace)
-    now_s: float = 0.0
     crowd: Crowd = msgspec.field(default_factory=Crowd)
     warming: list[str] = msgspec.field(default_factory=list)
     labels: dict[str, int] = msgspec.field(default_factory=dict)
@@ -77,12 +75,7 @@ class LabelShift(Detector, kw_only=True):
         label = observation.prediction
         if label is None:
             return None
-        time_s = observation.time_s
-        if 0.0 <= time_s <= MAX_TIME_S:
-            self.now_s = time_s
-        else:
-            time_s = self.now_s
-        self.pace.see(time_s)
+        time_s = self.arrival(observation)
         if not self.crowd.admits(observation.principal):
             return None
         label = label[:_MAX_LABEL_CHARS]

@@ -10,16 +10,16 @@ from typing import ClassVar
 import msgspec
 from river.drift import ADWIN
 
-from detectors import alarms
-from detectors.base import DEPLOYMENT, Detector, Metadata
+from detectors.base import DEPLOYMENT, Metadata
 from detectors.crowd import Crowd
+from detectors.paced import Paced
 from detectors.rate_shift import Rate, Rates, Shifted, recent_window, remember
-from detectors.types import MAX_TIME_S, Detection, Evidence, Observation, Severity
+from detectors.types import Detection, Evidence, Observation, Severity
 
 WARM_UP = 400
 
 
-class RefusalShift(Detector, kw_only=True):
+class RefusalShift(Paced, kw_only=True):
     """Likelihood-ratio CUSUMs of refusals; no principal of several is more than a part of what they see."""
 
     metadata: ClassVar[Metadata] = Metadata(
@@ -61,8 +61,6 @@ class RefusalShift(Detector, kw_only=True):
         rebaselined=True,  # another version refuses other things, and that is what was approved
     )
 
-    pace: alarms.Pace = msgspec.field(default_factory=alarms.Pace)
-    now_s: float = 0.0
     crowd: Crowd = msgspec.field(default_factory=Crowd)
     rates: Rates = msgspec.field(default_factory=lambda: Rates(warm_up=WARM_UP, rates=[Rate()]))
     recent: ADWIN = msgspec.field(default_factory=recent_window)
@@ -72,12 +70,7 @@ class RefusalShift(Detector, kw_only=True):
         refused = observation.refused
         if refused is None or observation.failed:
             return None
-        time_s = observation.time_s
-        if 0.0 <= time_s <= MAX_TIME_S:
-            self.now_s = time_s
-        else:
-            time_s = self.now_s
-        self.pace.see(time_s)
+        time_s = self.arrival(observation)
         if not self.crowd.admits(observation.principal):
             return None
         remember(self.recent, 1.0 if refused else 0.0)

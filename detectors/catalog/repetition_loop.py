@@ -13,12 +13,12 @@ from typing import ClassVar
 import msgspec
 import numpy as np
 
-from detectors import alarms
-from detectors.base import DEPLOYMENT, Detector, Metadata
+from detectors.base import DEPLOYMENT, Metadata
 from detectors.crowd import Crowd
 from detectors.features import STYLE
+from detectors.paced import Paced
 from detectors.rate_shift import Rate, Rates, Shifted
-from detectors.types import MAX_TIME_S, Detection, Evidence, Observation, Severity
+from detectors.types import Detection, Evidence, Observation, Severity
 
 WARM_UP = 300
 
@@ -52,7 +52,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     far: float
 
 
-class RepetitionLoop(Detector, kw_only=True):
+class RepetitionLoop(Paced, kw_only=True):
     """See the module; no principal of several is more than a part of what is seen."""
 
     metadata: ClassVar[Metadata] = Metadata(
@@ -96,8 +96,6 @@ class RepetitionLoop(Detector, kw_only=True):
         rebaselined=True,  # what is degenerate at a length is measured on the replaced version's outputs
     )
 
-    pace: alarms.Pace = msgspec.field(default_factory=alarms.Pace)
-    now_s: float = 0.0
     crowd: Crowd = msgspec.field(default_factory=Crowd)
     warming: list[tuple[float, float, float, float]] = msgspec.field(default_factory=list)
     words: Line | None = None
@@ -113,12 +111,7 @@ class RepetitionLoop(Detector, kw_only=True):
         style, tokens = observation.style, observation.output_tokens
         if style is None and tokens is None:
             return None
-        time_s = observation.time_s
-        if 0.0 <= time_s <= MAX_TIME_S:
-            self.now_s = time_s
-        else:
-            time_s = self.now_s
-        self.pace.see(time_s)
+        time_s = self.arrival(observation)
         if observation.failed or not self.crowd.admits(observation.principal):
             return None
         if style is not None:
