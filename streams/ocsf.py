@@ -13,6 +13,7 @@ import msgspec
 
 from detectors import frameworks
 from detectors.types import Evidence, Finding, Severity
+from streams.incidents import Cited
 
 VERSION = "1.8.0"
 CLASS_UID = 2004
@@ -124,8 +125,9 @@ def milliseconds(time_s: float) -> int:
     return round(time_s * 1_000)
 
 
-def _finding_info(finding: Finding) -> dict[str, Any]:
-    info = {
+def finding_info(finding: Finding | Cited) -> dict[str, Any]:
+    """What a finding and an incident's quote of it have in common."""
+    return {
         "uid": finding.finding_id,
         "title": f"{finding.detector}: {finding.subject}",
         "desc": finding.summary,
@@ -138,9 +140,13 @@ def _finding_info(finding: Finding) -> dict[str, Any]:
             "name": finding.detector,
             "type_id": STATISTICAL,
             "type": "Statistical",
-            "version": str(finding.version),
         },
     }
+
+
+def _finding_info(finding: Finding) -> dict[str, Any]:
+    info = finding_info(finding)
+    info["analytic"]["version"] = str(finding.version)
     if finding.atlas:
         info["attacks"] = [attack(identifier) for identifier in finding.atlas]
     if finding.event_id:

@@ -14,8 +14,8 @@ import msgspec
 
 from detectors.base import Metadata
 from detectors.types import Severity
-from streams.incidents import CLOSED, MERGED, Cited, Incident
-from streams.ocsf import CATEGORY_FINDINGS, SEVERITIES, STATISTICAL, attack, metadata, milliseconds
+from streams.incidents import CLOSED, MERGED, Incident
+from streams.ocsf import CATEGORY_FINDINGS, SEVERITIES, attack, finding_info, metadata, milliseconds
 
 CLASS_UID = 2005
 
@@ -118,25 +118,7 @@ def _findings(incident: Incident) -> list[dict[str, Any]]:
     """The findings that are quoted; an incident whose quotes were too long for a message names the last ones."""
     if not incident.cited:
         return [{"uid": each} for each in incident.known[-1:] or (incident.incident_id,)]
-    return [_finding(cited) for cited in incident.cited]
-
-
-def _finding(cited: Cited) -> dict[str, Any]:
-    return {
-        "uid": cited.finding_id,
-        "title": f"{cited.detector}: {cited.subject}",
-        "desc": cited.summary,
-        "created_time": milliseconds(cited.time_s),
-        "first_seen_time": milliseconds(min(cited.onset_s, cited.time_s)),
-        "last_seen_time": milliseconds(cited.time_s),
-        "types": [cited.scope],
-        "analytic": {
-            "uid": cited.detector,
-            "name": cited.detector,
-            "type_id": STATISTICAL,
-            "type": "Statistical",
-        },
-    }
+    return [finding_info(cited) for cited in incident.cited]
 
 
 def _unmapped(incident: Incident) -> dict[str, Any]:
