@@ -11,15 +11,13 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-import threading
 import time
 from bisect import bisect_left
-from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from detectors.base import PRINCIPAL
 from detectors.types import Finding, InferenceEvent, Severity
@@ -28,19 +26,17 @@ from streams.addressing import DEMO
 from streams.asking import Filter, list_findings
 from streams.case_files import Asked, Case, listed
 from streams.clickhouse import Store
-from streams.demo_stack import Rest, command, fresh, running, stored
+from streams.demo_play import Play
+from streams.demo_stack import command, fresh, running
 from streams.keys import load_keys
 from streams.privacy import Pseudonymizer
 from streams.producer import CONTENT_TYPE, RecordProducer
 from streams.recorded import recorded
 from streams.settings import Settings
-from streams.topics import BrokerError
 from streams.traffic import Planted, Traffic, encode, synthetic
 
 _PER_RECORD = 50
 _EVENTS_PER_S = 700.0
-_LAST_SEND_S = 5.0
-"""How long a demo that is ended waits for what it was just sending: a client that outlives its broker complains."""
 _POLL_S = 0.25
 _EVERYTHING = Filter(severity=Severity.INFO, detector="", deployment="", since_s=365 * 86_400.0, limit=10_000)
 _NEXT = {
@@ -77,56 +73,24 @@ def run(settings: Settings, *, source: Path | None, seed: int, events: int, keep
     return 0 if all(play.sightings(planted) for planted in traffic.planted) else 1
 
 
-class _Play:
+class _Play(Play):
     """The traffic on its way: when each record was sent and when each finding became visible."""
 
     def __init__(self, settings: Settings, traffic: Traffic, began_s: float) -> None:
-        self._settings = settings
+        super().__init__(settings, len(traffic.events))
         self._traffic = traffic
         self._began_s = began_s
         self._times_s = [event.time_s or 0.0 for event in traffic.events]
         self._sent_s: list[float] = []
-        self._failed: list[BaseException] = []
         self._findings: list[tuple[Finding, float]] = []
         self._cases: list[Case] = []
-        self._stored = self._dead = 0
         pseudonyms = Pseudonymizer(load_keys(settings).pseudonyms)
-        self._ended = threading.Event()
         self._subjects = {
             planted.name: pseudonyms.pseudonym(PRINCIPAL, planted.subject)
             if planted.scope == PRINCIPAL
             else planted.subject
             for planted in traffic.planted
         }
-
-    def watch(self, console: Console, check: Callable[[], None]) -> None:
-        """Send, and show progress and findings until everything is at rest."""
-        sender = threading.Thread(target=self._send, name="demo-sender", daemon=True)
-        total = len(self._traffic.events)
-        columns = (TextColumn("{task.description:<8}"), BarColumn(), MofNCompleteColumn(), TextColumn("events"))
-        store = Store.connect(self._settings)
-        try:
-            with Progress(*columns, console=console, transient=True) as progress:
-                sent, watched = progress.add_task("sent", total=total), progress.add_task("watched", total=total)
-                sender.start()
-                rest = Rest()
-                while not rest.reached:
-                    time.sleep(_POLL_S)
-                    check()
-                    if self._failed:
-                        raise self._failed[0]
-                    for finding in self._news(store):
-                        progress.console.print(show.finding_line(finding), soft_wrap=True)
-                    self._stored, self._dead, saved = stored(store)
-                    progress.update(sent, completed=min(len(self._sent_s) * _PER_RECORD, total))
-                    progress.update(watched, completed=self._stored)
-                    rest.look(done=not sender.is_alive() and self._stored + self._dead >= total, state=saved)
-                self._cases = listed(store, Asked(limit=20))
-        finally:
-            self._ended.set()
-            if sender.is_alive():
-                sender.join(_LAST_SEND_S)
-            store.close()
 
     def sightings(self, planted: Planted) -> list[tuple[Finding, float]]:
         """The findings that saw a planted part, each with when it became visible (monotonic seconds)."""
@@ -187,32 +151,32 @@ class _Play:
     def _elapsed_s(self) -> float:
         return time.monotonic() - self._began_s
 
-    def _send(self) -> None:
+    def _send(self, producer: RecordProducer) -> None:
         records = list(encode(self._traffic.events, _PER_RECORD))
         began_s = time.monotonic()
-        try:
-            with RecordProducer(self._settings.kafka_brokers) as producer:
-                for number, value in enumerate(records):
-                    due_s = began_s + number * _PER_RECORD / _EVENTS_PER_S
-                    if self._ended.wait(max(due_s - time.monotonic(), 0.0)):
-                        return
-                    producer.send(value, CONTENT_TYPE)
-                    self._sent_s.append(time.monotonic())
-        except BrokerError as error:
-            self._failed.append(error)
+        for number, value in enumerate(records):
+            due_s = began_s + number * _PER_RECORD / _EVENTS_PER_S
+            if self._ended.wait(max(due_s - time.monotonic(), 0.0)):
+                return
+            producer.send(value, CONTENT_TYPE)
+            self._sent_s.append(time.monotonic())
+            self._sent = min(len(self._sent_s) * _PER_RECORD, self._events)
 
     def _sent_at(self, time_s: float) -> float:
         """When the event of that time was sent."""
         return self._sent_s[min(bisect_left(self._times_s, time_s) // _PER_RECORD, len(self._sent_s) - 1)]
 
-    def _news(self, store: Store) -> list[Finding]:
+    def _news(self, store: Store) -> list[Text]:
         known = {finding.finding_id for finding, _ in self._findings}
         found = [
             finding for finding in list_findings(store, _EVERYTHING, time.time()) if finding.finding_id not in known
         ]
         visible_s = time.monotonic()
         self._findings += ((finding, visible_s) for finding in found)
-        return found
+        return [show.finding_line(finding) for finding in found]
+
+    def _at_rest(self, store: Store) -> None:
+        self._cases = listed(store, Asked(limit=20))
 
 
 def _is_about(event: InferenceEvent, planted: Planted) -> bool:

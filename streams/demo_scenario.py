@@ -9,13 +9,11 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from detectors.types import Severity
@@ -23,14 +21,14 @@ from streams import case_files, case_provenance, incident_lines, incident_page, 
 from streams.addressing import DEMO
 from streams.asking import Filter, list_findings
 from streams.clickhouse import Store
-from streams.demo_stack import Rest, fresh, running, stored
+from streams.demo_play import Play
+from streams.demo_stack import fresh, running
 from streams.incidents import MERGED, Incident
 from streams.producer import CONTENT_TYPE, RecordProducer
 from streams.provenance import kind_of
 from streams.scenario import Scenario
 from streams.sending import LINES_PER_RECORD, packed, send_record
 from streams.settings import Settings
-from streams.topics import BrokerError
 
 _EVENTS_PER_S = 900.0
 _HEED_S = 1.5
@@ -38,8 +36,6 @@ _HEED_S = 1.5
 event time would pass before it is heard."""
 
 _SOURCE = b"scenario"
-_POLL_S = 0.25
-_LAST_SEND_S = 5.0
 _EVERYTHING = Filter(severity=Severity.INFO, detector="", deployment="", since_s=365 * 86_400.0, limit=10_000)
 _MOST_INCIDENTS = 100
 
@@ -79,52 +75,20 @@ def run(settings: Settings, played: Scenario, seed: int) -> int:
     return 1 if short else 0
 
 
-class _Play:
+class _Play(Play):
     """The lines on their way, and what became of them."""
 
     def __init__(self, settings: Settings, lines: list[bytes], events: int) -> None:
-        self._settings = settings
+        super().__init__(settings, events)
         self._lines = lines
-        self._events = events
-        self._sent = 0
-        self._failed: list[BaseException] = []
         self._findings: set[str] = set()
         self._shown: dict[str, tuple[str, str]] = {}
         self._cases: list[case_files.Case] = []
-        self._ended = threading.Event()
 
     @property
     def incidents(self) -> list[Incident]:
         """As they are in the store, without those merged into others."""
         return [case.incident for case in self._cases if case.incident.state != MERGED]
-
-    def watch(self, console: Console, check: Callable[[], None]) -> None:
-        """Send, and show findings and incidents until everything is at rest."""
-        sender = threading.Thread(target=self._send, name="demo-sender", daemon=True)
-        columns = (TextColumn("{task.description:<8}"), BarColumn(), MofNCompleteColumn(), TextColumn("events"))
-        store = Store.connect(self._settings)
-        try:
-            with Progress(*columns, console=console, transient=True) as progress:
-                sent = progress.add_task("sent", total=self._events)
-                watched = progress.add_task("watched", total=self._events)
-                sender.start()
-                rest = Rest()
-                while not rest.reached:
-                    time.sleep(_POLL_S)
-                    check()
-                    if self._failed:
-                        raise self._failed[0]
-                    for line in self._news(store):
-                        progress.console.print(line, soft_wrap=True)
-                    events, dead, saved = stored(store)
-                    progress.update(sent, completed=self._sent)
-                    progress.update(watched, completed=events)
-                    rest.look(done=not sender.is_alive() and events + dead >= self._events, state=saved)
-        finally:
-            self._ended.set()
-            if sender.is_alive():
-                sender.join(_LAST_SEND_S)
-            store.close()
 
     def conclude(self, console: Console, played: Scenario, short: list[str]) -> None:
         """The page of the worst incident, what was expected and what is not so."""
@@ -151,22 +115,18 @@ class _Play:
             console.print(Text(f"not so:   {each}", "red"), soft_wrap=True)
         console.print("[red]not as expected[/red]" if short else "[green]as expected[/green]")
 
-    def _send(self) -> None:
-        try:
-            with RecordProducer(self._settings.kafka_brokers) as producer:
-                for value in packed(self._lines):
-                    is_notice = kind_of(value) is not None
-                    if self._ended.wait(_HEED_S if is_notice else LINES_PER_RECORD / _EVENTS_PER_S):
-                        return
-                    send_record(self._settings, producer, value, CONTENT_TYPE, _SOURCE)
-                    if is_notice:
-                        producer.flush()
-                        if self._ended.wait(_HEED_S):
-                            return
-                    else:
-                        self._sent += value.count(b"\n")
-        except BrokerError as error:
-            self._failed.append(error)
+    def _send(self, producer: RecordProducer) -> None:
+        for value in packed(self._lines):
+            is_notice = kind_of(value) is not None
+            if self._ended.wait(_HEED_S if is_notice else LINES_PER_RECORD / _EVENTS_PER_S):
+                return
+            send_record(self._settings, producer, value, CONTENT_TYPE, _SOURCE)
+            if is_notice:
+                producer.flush()
+                if self._ended.wait(_HEED_S):
+                    return
+            else:
+                self._sent += value.count(b"\n")
 
     def _news(self, store: Store) -> Iterator[Text]:
         """Findings that are new, and incidents that are new, worse or of another cause."""
