@@ -44,7 +44,7 @@ from faust.types import EventT
 
 from detectors.bank import Bank
 from detectors.types import Finding, Observation
-from streams.casework import Casework
+from streams.cases.casework import Casework
 from streams.dlq import (
     WHOLE_RECORD,
     DeadLetter,

@@ -17,15 +17,15 @@ from faust.exceptions import FaustError
 from detectors.base import DEPLOYMENT, PRINCIPAL
 from streams import batches, topics
 from streams.agents import Event, Handler, Ingest, Triage, Watch, consume, keep
-from streams.casework import Casework
+from streams.cases.casework import Casework
 from streams.clickhouse import Store
+from streams.components.notices import Notices
 from streams.composing import make_bank, make_cases, make_pipeline
 from streams.dlq import LimitPolicy
 from streams.health import HealthServer, Pages
 from streams.keys import load_keys, snapshot_keys
 from streams.lookout import Lookout
 from streams.metrics import Metrics
-from streams.notices import Notices
 from streams.notify import readers
 from streams.readiness import NOT_ASSIGNED, Readiness
 from streams.security import kafka_context, kafka_login

@@ -18,22 +18,20 @@ from rich.console import Console
 
 from detectors.base import DEPLOYMENT, PRINCIPAL
 from detectors.types import Finding
-from streams import (
-    show,
-    verbs_alerts,
-    verbs_attest,
-    verbs_backtest,
-    verbs_baselines,
-    verbs_canary,
-    verbs_changes,
-    verbs_dead_letters,
-    verbs_incidents,
-    verbs_report,
-    verbs_suppress,
-)
+from streams import show
 from streams.keys import present_keys
 from streams.logs import clean_traceback
 from streams.settings import Settings, SettingsError
+from streams.verbs import alerts as verbs_alerts
+from streams.verbs import attest as verbs_attest
+from streams.verbs import backtest as verbs_backtest
+from streams.verbs import baselines as verbs_baselines
+from streams.verbs import canary as verbs_canary
+from streams.verbs import changes as verbs_changes
+from streams.verbs import dead_letters as verbs_dead_letters
+from streams.verbs import incidents as verbs_incidents
+from streams.verbs import report as verbs_report
+from streams.verbs import suppress as verbs_suppress
 
 app = typer.Typer(
     name="inferwatch",
@@ -163,14 +161,14 @@ def demo(
     """Start everything on this machine, send traffic with an incident inside, show what is found."""
     if scenario or write:
         raise typer.Exit(_demo_scenario(scenario, seed, write))
-    from streams.demo import run  # noqa: PLC0415 - it needs the extra `local`
+    from streams.plays.demo import run  # noqa: PLC0415 - it needs the extra `local`
 
     raise typer.Exit(run(_settings(), source=source, seed=seed, events=events, keep=keep))
 
 
 def _demo_scenario(name: str, seed: int, path: Path | None) -> int:
-    from streams import demo_scenario  # noqa: PLC0415 - as above
-    from streams.scenario import named  # noqa: PLC0415 - as above
+    from streams.plays import demo_scenario  # noqa: PLC0415 - as above
+    from streams.plays.scenario import named  # noqa: PLC0415 - as above
 
     if name == "list":
         demo_scenario.listing(Console())
@@ -228,8 +226,8 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Run a file through the pipeline and the detectors here, without Kafka or ClickHouse."""
-    from streams import incident_page  # noqa: PLC0415 - as above
     from streams import replay as replaying  # noqa: PLC0415 - as above
+    from streams.cases import incident_page  # noqa: PLC0415 - as above
     from streams.composing import make_bank, make_cases, make_pipeline  # noqa: PLC0415 - as above
     from streams.keys import load_keys  # noqa: PLC0415 - as above
     from streams.sending import records  # noqa: PLC0415 - as above

@@ -21,11 +21,12 @@ from clickhouse_connect.driver.httputil import get_pool_manager
 
 from detectors.types import Finding
 from streams import schema
-from streams.baselines import Baseline
+from streams.cases.incidents import Incident, Verdict
+from streams.cases.suppressions import Suppression
+from streams.components.baselines import Baseline
+from streams.components.provenance import Noted
 from streams.dlq import DeadLetter
-from streams.incidents import Incident, Verdict
 from streams.pipeline import Stored
-from streams.provenance import Noted
 from streams.rows import (
     BASELINES,
     CHANGES,
@@ -45,7 +46,6 @@ from streams.rows import (
 )
 from streams.security import clickhouse_context
 from streams.settings import Settings
-from streams.suppressions import Suppression
 
 _MIGRATIONS_TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migrations (version UInt32, name String, applied_at DateTime DEFAULT now())

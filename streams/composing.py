@@ -5,8 +5,8 @@ from __future__ import annotations
 from detectors.alarms import Budget
 from detectors.bank import Bank, discover
 from detectors.base import DEPLOYMENT
+from streams.alerting.owners import owners_of
 from streams.keys import Keys
-from streams.owners import owners_of
 from streams.pipeline import Pipeline
 from streams.privacy import ContentMode, Privacy
 from streams.settings import Settings

@@ -7,9 +7,9 @@ import traceback
 from collections.abc import Iterable
 from typing import TextIO
 
+from streams.alerting.targets import read_targets
 from streams.redaction import Redactor
 from streams.settings import SECRETS, Settings
-from streams.targets import read_targets
 
 WORKER_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 

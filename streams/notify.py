@@ -13,19 +13,19 @@ from aiokafka import TopicPartition
 
 from detectors.bank import discover
 from detectors.types import Finding
-from streams.addresses import resolve
-from streams.alerts import Alert, of_incident
-from streams.asides import aside
-from streams.holding import Docket
-from streams.incidents import Incident
-from streams.ocsf import detection_finding, encoded
-from streams.ocsf_incidents import incident_finding
-from streams.outlets import Line, Outlet, outlet
-from streams.owners import EVERYBODY, owners_of
-from streams.reading import Attempts, Commit, Reader, Told
-from streams.receivers import Receiver, receiver, targets_of
+from streams.alerting.addresses import resolve
+from streams.alerting.alerts import Alert, of_incident
+from streams.alerting.asides import aside
+from streams.alerting.holding import Docket
+from streams.alerting.ocsf import detection_finding, encoded
+from streams.alerting.ocsf_incidents import incident_finding
+from streams.alerting.outlets import Line, Outlet, outlet
+from streams.alerting.owners import EVERYBODY, owners_of
+from streams.alerting.reading import Attempts, Commit, Reader, Told
+from streams.alerting.receivers import Receiver, receiver, targets_of
+from streams.alerting.targets import Target
+from streams.cases.incidents import Incident
 from streams.settings import Settings
-from streams.targets import Target
 from streams.topics import FINDINGS, INCIDENTS, MAX_MESSAGE_BYTES, full_name
 
 _MOST_LINES = 100

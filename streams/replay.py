@@ -9,10 +9,10 @@ import msgspec
 
 from detectors.bank import Bank
 from detectors.types import Finding, Observation
+from streams.cases.incidents import MERGED, Incident
+from streams.components.provenance import Noted, kind_of, read
 from streams.dlq import DeadLetter, Record
-from streams.incidents import MERGED, Incident
 from streams.pipeline import Pipeline
-from streams.provenance import Noted, kind_of, read
 from streams.triage import Cases, deduplicated
 
 TOPIC = "replay"

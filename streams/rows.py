@@ -10,12 +10,12 @@ import msgspec
 
 from detectors import features
 from detectors.types import MAX_TIME_S, Finding, Message
-from streams.baselines import Baseline
+from streams.cases.incidents import Incident, Verdict
+from streams.cases.suppressions import Suppression
+from streams.components.baselines import Baseline
+from streams.components.provenance import Noted
 from streams.dlq import DeadLetter
-from streams.incidents import Incident, Verdict
 from streams.pipeline import Stored
-from streams.provenance import Noted
-from streams.suppressions import Suppression
 
 Column = tuple[str, str, Callable[[Any], Any]]
 """Name, ClickHouse type, and how to read it from a value."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from detectors import frameworks
 from detectors.base import Detector, Metadata
-from streams.response import response_to
+from streams.cases.response import response_to
 
 COMMAND = "inferwatch detectors runbook > streams/RUNBOOK.md"
 

@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from streams.codecs import Decoded, UndecodableError
+from streams.components.provenance import CHANGE, COMPONENT_REPORT, NoticeError, Said, checked, decode, kind_of
 from streams.pipeline import Codec, discover_codecs
 from streams.producer import RecordProducer
-from streams.provenance import CHANGE, COMPONENT_REPORT, NoticeError, Said, checked, decode, kind_of
 from streams.security import kafka_python_options
 from streams.settings import Settings, SettingsError
 from streams.topics import CHANGES, COMPONENT_REPORTS, INFERENCE_LOGS, LARGEST_RECORD_BYTES, full_name

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from streams import codecs
-from streams.owners import owners_of
-from streams.targets import read_targets
+from streams.alerting.owners import owners_of
+from streams.alerting.targets import read_targets
 
 PREFIX = "INFERWATCH_"
 CONTENT_MODES = ("full", "redacted", "features")

@@ -14,9 +14,9 @@ from rich.text import Text
 from detectors import frameworks
 from detectors.base import Detector, Metadata
 from detectors.types import Finding, Severity
+from streams.alerting.ocsf import detection_finding
 from streams.dlq import printable
 from streams.doctor import OK, Check
-from streams.ocsf import detection_finding
 
 STYLES = {
     Severity.INFO: "dim",

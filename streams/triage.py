@@ -10,8 +10,8 @@ import msgspec
 
 from detectors.base import COHORT, DEPLOYMENT, PRINCIPAL, Metadata
 from detectors.types import Evidence, Finding, Observation, Severity
-from streams import causes, plans, telling
-from streams.incidents import (
+from streams.cases import causes, plans, telling
+from streams.cases.incidents import (
     CALLERS,
     MERGED,
     MONITORING,
@@ -25,8 +25,8 @@ from streams.incidents import (
     cite,
     identity,
 )
-from streams.signs import CONNECTION, LOAD_OF_ALL, ONE_KIND, approved_of, signs
-from streams.suppressions import Suppression
+from streams.cases.signs import CONNECTION, LOAD_OF_ALL, ONE_KIND, approved_of, signs
+from streams.cases.suppressions import Suppression
 
 COLD_START = "pipeline.cold_start"
 CROWD = "many callers"

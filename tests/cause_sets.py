@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from detectors.types import Finding, Severity
-from streams import causes
+from streams.cases import causes
 from tests.findings import changed, found
 
 CALLER = "p_4f1c"

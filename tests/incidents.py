@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from detectors.types import Evidence, Severity
-from streams.incidents import (
+from streams.cases.incidents import (
     OPENED,
     Action,
     Affected,

@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 
 from detectors.features import observe
 from detectors.types import InferenceEvent
-from streams import verbs_canary
 from streams.canaries import MOST_PROMPTS, Asked, Endpoint, PromptsError, Question, ask_all, load_prompts
 from streams.cli import app
 from streams.codecs import native
 from streams.settings import SettingsError
+from streams.verbs import canary as verbs_canary
 
 QUESTION = Question(model="gpt-x", deployment="support-chat")
 KEY = "sk-canary-0123456789"

@@ -16,7 +16,7 @@ from detectors.types import InferenceEvent
 from streams import cli
 from streams.codecs import native
 from streams.codecs._checks import check
-from streams.provenance import KINDS, decode, kind_of
+from streams.components.provenance import KINDS, decode, kind_of
 from streams.settings import SECRETS, Settings
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")

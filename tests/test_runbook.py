@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from detectors import frameworks
 from detectors.bank import discover
 from detectors.base import COHORT, DEPLOYMENT, PRINCIPAL
+from streams.cases.response import ALWAYS, BY_RISK, BY_SCOPE, response_to
 from streams.cli import app
-from streams.response import ALWAYS, BY_RISK, BY_SCOPE, response_to
 from streams.runbook import COMMAND, runbook
 
 COMMITTED = Path(__file__).parents[1] / "streams" / "RUNBOOK.md"

@@ -7,8 +7,8 @@ from collections import Counter
 from detectors.types import Components
 from streams.attesting.formats import Kind
 from streams.attesting.report import MAX_SHOWN, Attestation, Concern, Level
+from streams.components.provenance import ComponentReport
 from streams.dlq import printable
-from streams.provenance import ComponentReport
 
 MOST_RISKS = 1_000
 MOST_TOOLS = 2_000

@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from streams import case_files, case_provenance
-from streams.case_files import Case
+from streams.cases import case_files, case_provenance
+from streams.cases.case_files import Case
+from streams.cases.incidents import Cited, Incident
 from streams.clickhouse import Store, StoreError
-from streams.incidents import Cited, Incident
 from streams.reporting import questions
 from streams.reporting.facts import (
     Baseline,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from streams.case_files import Extent
-from streams.causes import UNKNOWN, is_sure
-from streams.incidents import CLOSED, MERGED, OPEN, Action, Incident, Plan
+from streams.cases.case_files import Extent
+from streams.cases.causes import UNKNOWN, is_sure
+from streams.cases.incidents import CLOSED, MERGED, OPEN, Action, Incident, Plan
+from streams.cases.signs import fact
 from streams.reporting import case_charts
 from streams.reporting.attachment import as_json
 from streams.reporting.blocks import (
@@ -34,7 +35,6 @@ from streams.reporting.blocks import (
 from streams.reporting.facts import Call, CaseFacts, Numbers, Served
 from streams.reporting.overview import told_table
 from streams.reporting.record import history, recorded
-from streams.signs import fact
 
 _SHOWN_CHARS = 1_500
 _UNREAD = "The user of this report may not read events: there are no numbers of calls."

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from detectors.types import Severity
-from streams.case_files import Case, Extent, Precision
-from streams.case_provenance import Provenance
-from streams.incidents import Verdict
+from streams.cases.case_files import Case, Extent, Precision
+from streams.cases.case_provenance import Provenance
+from streams.cases.incidents import Verdict
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):

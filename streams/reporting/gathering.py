@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from detectors.types import Severity
-from streams import case_files, doctor
-from streams.case_files import Asked, Case
+from streams import doctor
+from streams.cases import case_files
+from streams.cases.case_files import Asked, Case
+from streams.cases.incidents import OPEN
 from streams.clickhouse import Store
-from streams.incidents import OPEN
 from streams.reporting import questions
 from streams.reporting.facts import (
     Caller,

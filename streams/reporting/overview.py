@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from detectors.types import Severity
-from streams.case_files import Case
-from streams.incidents import OPEN
+from streams.cases.case_files import Case
+from streams.cases.incidents import OPEN
 from streams.reporting.attachment import as_json
 from streams.reporting.blocks import (
     NOTHING,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from streams.case_provenance import Decision, Provenance, Report
-from streams.incidents import Incident, Verdict
+from streams.cases.case_provenance import Decision, Provenance, Report
+from streams.cases.incidents import Incident, Verdict
 from streams.reporting.blocks import (
     Block,
     Cell,

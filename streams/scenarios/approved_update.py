@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 import msgspec
 
-from streams._traffic_callers import CHAT
-from streams._traffic_texts import LIVELY
-from streams.provenance import Change
-from streams.scenario import Expected
-from streams.stage import HOUR_S, Stage
+from streams.components.provenance import Change
+from streams.plays._traffic_callers import CHAT
+from streams.plays._traffic_texts import LIVELY
+from streams.plays.scenario import Expected
+from streams.plays.stage import HOUR_S, Stage
 
 _BEGAN_S = 4.0 * HOUR_S
 

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 from detectors.base import COHORT
 from detectors.types import Severity
-from streams import causes
-from streams._traffic_callers import ASSISTANT, Call
-from streams._traffic_texts import exercise
-from streams.incidents import CALLERS
-from streams.scenario import Expected
-from streams.stage import HOUR_S, Stage, newcomer
+from streams.cases import causes
+from streams.cases.incidents import CALLERS
+from streams.plays._traffic_callers import ASSISTANT, Call
+from streams.plays._traffic_texts import exercise
+from streams.plays.scenario import Expected
+from streams.plays.stage import HOUR_S, Stage, newcomer
 
 _BEGAN_S = 7.0 * HOUR_S
 _ACCOUNTS, _LEAST_CALLS, _MOST_CALLS = 300, 18, 24

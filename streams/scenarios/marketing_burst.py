@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from detectors.types import Severity
-from streams._traffic_callers import CHAT, Call
-from streams._traffic_texts import question
-from streams.scenario import Expected
-from streams.stage import DAY_S, HOUR_S, Stage, newcomer
+from streams.plays._traffic_callers import CHAT, Call
+from streams.plays._traffic_texts import question
+from streams.plays.scenario import Expected
+from streams.plays.stage import DAY_S, HOUR_S, Stage, newcomer
 
 _BEGAN_S = 5.0 * HOUR_S
 _VISITORS, _TURNS = 330, 3.0

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from streams import causes
-from streams._traffic_callers import CHAT
-from streams._traffic_texts import LIVELY
-from streams.scenario import Expected
-from streams.stage import HOUR_S, Stage
+from streams.cases import causes
+from streams.plays._traffic_callers import CHAT
+from streams.plays._traffic_texts import LIVELY
+from streams.plays.scenario import Expected
+from streams.plays.stage import HOUR_S, Stage
 
 _BEGAN_S = 2.5 * HOUR_S
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from streams import causes
-from streams._traffic_callers import ASSISTANT
-from streams._traffic_endpoints import digest
-from streams.provenance import ComponentReport
-from streams.scenario import Expected
-from streams.stage import HOUR_S, INTERNAL_HOSTS, Stage
+from streams.cases import causes
+from streams.components.provenance import ComponentReport
+from streams.plays._traffic_callers import ASSISTANT
+from streams.plays._traffic_endpoints import digest
+from streams.plays.scenario import Expected
+from streams.plays.stage import HOUR_S, INTERNAL_HOSTS, Stage
 
 _HOURS, _BEGAN_S, _EGRESS_S = 12.0, 3.6 * HOUR_S, 3.1 * HOUR_S
 _REPORTS_S = (11.0 * HOUR_S, 7.0 * HOUR_S, 3.0 * HOUR_S)

@@ -17,8 +17,8 @@ from clickhouse_connect.driver.client import Client
 from detectors.bank import discover
 from detectors.types import Evidence, Finding, Severity
 from streams import schema
+from streams.cases.incidents import Incident, Verdict, closed
 from streams.clickhouse import Migration, Store
-from streams.incidents import Incident, Verdict, closed
 from streams.metrics import Metrics
 from streams.readiness import Readiness
 from streams.rows import SavedState

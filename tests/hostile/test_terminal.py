@@ -12,13 +12,14 @@ from rich.console import Console
 
 from detectors.bank import discover
 from detectors.types import Finding
-from streams import dlq, show, verbs_dead_letters
-from streams.case_files import Case, Extent
-from streams.case_provenance import Decision, Provenance, Report
+from streams import dlq, show
+from streams.cases.case_files import Case, Extent
+from streams.cases.case_provenance import Decision, Provenance, Report
+from streams.cases.incident_lines import line
+from streams.cases.incident_page import Record, page, pages
+from streams.cases.incidents import OPEN, Incident, Verdict
 from streams.doctor import OK, WARN, Check
-from streams.incident_lines import line
-from streams.incident_page import Record, page, pages
-from streams.incidents import OPEN, Incident, Verdict
+from streams.verbs import dead_letters as verbs_dead_letters
 from tests.report.attacks import ATTACKS, poisoned
 from tests.report.scene import findings, incidents
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import clickhouse_connect
 import pytest
 
+from streams.settings import Settings
 from tests.integration.apache_kafka import KafkaServer
 from tests.integration.clickhouse_server import ClickHouseServer
 from tests.integration.pinned import UnavailableError
 from tests.integration.servers import Server
+from tests.integration.stack import Stack, StackWith
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.conftest import LeaveOut
 
@@ -78,3 +81,26 @@ def database(clickhouse: ClickHouseServer) -> Iterator[str]:
     clickhouse.revive()
     with clickhouse_connect.get_client(dsn=clickhouse.url) as client:
         client.command(f"DROP DATABASE {name}")
+
+
+@pytest.fixture
+def stack_with(
+    kafka: KafkaServer, clickhouse: ClickHouseServer, topic_prefix: str, database: str, tmp_path: Path
+) -> Iterator[StackWith]:
+    """Makes the stack of one test, on topics and tables of its own, and ends it."""
+    stacks: list[Stack] = []
+
+    def made(**others: Any) -> Stack:
+        own = {
+            "topic_prefix": topic_prefix,
+            "consumer_group": f"{topic_prefix}worker",
+            "data_dir": tmp_path,
+            "partitions": 2,
+        }
+        servers = {"kafka_brokers": kafka.brokers, "clickhouse_url": clickhouse.url, "clickhouse_database": database}
+        stacks.append(Stack(Settings(**{**servers, **own, **others}), tmp_path / "worker.log"))
+        return stacks[-1]
+
+    yield made
+    for stack in stacks:
+        stack.close()

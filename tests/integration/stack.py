@@ -53,6 +53,15 @@ class Stack:
         sent = self._producer.send(topic, value=value, partition=partition, headers=headers).get(timeout=30)
         return sent.partition, sent.offset
 
+    def typed(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A verb, as a person types it where these servers and this directory are set."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("INFERWATCH_")}
+        environment["COLUMNS"] = "200"
+        for name in ("kafka_brokers", "clickhouse_url", "clickhouse_database", "topic_prefix", "data_dir"):
+            environment[f"INFERWATCH_{name.upper()}"] = str(getattr(self.settings, name))
+        command = [sys.executable, "-m", "streams.cli", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
     def start_worker(
         self, *arguments: str, settings: Settings | None = None, module: str = "streams.cli"
     ) -> subprocess.Popen[bytes]:
@@ -132,3 +141,7 @@ def event(number: int, **fields: object) -> dict[str, object]:
 def batch(numbers: Iterable[int], **fields: object) -> bytes:
     """A record with one event for each number."""
     return msgspec.json.encode([event(number, **fields) for number in numbers])
+
+
+StackWith = Callable[..., Stack]
+"""Settings by name, to a stack of them."""

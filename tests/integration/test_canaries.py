@@ -14,12 +14,9 @@ from kafka import KafkaConsumer, TopicPartition
 
 from streams import topics
 from streams.pipeline import discover_codecs
-from streams.settings import Settings
-from tests.integration.apache_kafka import KafkaServer
-from tests.integration.clickhouse_server import ClickHouseServer
 from tests.integration.listening import ask
 from tests.integration.servers import HOST, free_port
-from tests.integration.stack import Stack, batch
+from tests.integration.stack import Stack, StackWith, batch
 from tests.security.canaries import ALL, CANARIES, Planted, leaked, malformed
 
 TOKEN = "canary-token-of-metrics"
@@ -46,17 +43,8 @@ VERBS = (
 
 
 @pytest.fixture
-def stack(
-    kafka: KafkaServer, clickhouse: ClickHouseServer, topic_prefix: str, database: str, tmp_path: Path
-) -> Iterator[Stack]:
-    settings = Settings(
-        kafka_brokers=kafka.brokers,
-        clickhouse_url=clickhouse.url,
-        clickhouse_database=database,
-        topic_prefix=topic_prefix,
-        consumer_group=f"{topic_prefix}worker",
-        partitions=2,
-        data_dir=tmp_path,
+def stack(stack_with: StackWith) -> Stack:
+    return stack_with(
         snapshot_interval_s=0.5,
         redact_ips=True,
         key=KEY,
@@ -64,9 +52,6 @@ def stack(
         metrics_token=TOKEN,
         log_level="DEBUG",
     )
-    stack = Stack(settings, tmp_path / "worker.log")
-    yield stack
-    stack.close()
 
 
 def tables(stack: Stack) -> Iterator[tuple[str, bytes]]:

@@ -9,10 +9,10 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from streams.baseline_files import kept, measured
-from streams.change_files import decided
 from streams.clickhouse import Store, migrate
-from streams.provenance import Change, Noted
+from streams.components.baseline_files import kept, measured
+from streams.components.change_files import decided
+from streams.components.provenance import Change, Noted
 from streams.settings import Settings
 from tests.conftest import LeaveOut
 from tests.integration.clickhouse_server import ClickHouseServer

@@ -7,8 +7,6 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -16,33 +14,15 @@ from aiokafka import AIOKafkaProducer
 
 from streams import topics
 from streams.agents import EXIT_UNEXPECTED
-from streams.settings import Settings
-from tests.integration.apache_kafka import KafkaServer
 from tests.integration.clickhouse_server import ClickHouseServer
-from tests.integration.stack import Place, Stack, batch
+from tests.integration.stack import Place, Stack, StackWith, batch
 
 PARTITIONS = 3
 
 
 @pytest.fixture
-def stack(
-    kafka: KafkaServer, clickhouse: ClickHouseServer, topic_prefix: str, database: str, tmp_path: Path
-) -> Iterator[Stack]:
-    settings = Settings(
-        kafka_brokers=kafka.brokers,
-        clickhouse_url=clickhouse.url,
-        clickhouse_database=database,
-        topic_prefix=topic_prefix,
-        consumer_group=f"{topic_prefix}worker",
-        partitions=PARTITIONS,
-        data_dir=tmp_path,
-        session_timeout_s=6.0,
-        snapshot_interval_s=0.5,
-        batch_records=8,
-    )
-    stack = Stack(settings, tmp_path / "worker.log")
-    yield stack
-    stack.close()
+def stack(stack_with: StackWith) -> Stack:
+    return stack_with(partitions=PARTITIONS, session_timeout_s=6.0, snapshot_interval_s=0.5, batch_records=8)
 
 
 class Ledger:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -12,34 +11,15 @@ import pytest
 from streams import topics
 from streams.agents import EXIT_DEAD_LETTERS
 from streams.inflating import GZIP, ZSTD
-from streams.settings import Settings
 from tests.hostile import kafka_batches
-from tests.integration.apache_kafka import KafkaServer
-from tests.integration.clickhouse_server import ClickHouseServer
-from tests.integration.stack import Stack, batch
+from tests.integration.stack import Stack, StackWith, batch
 
 
 @pytest.fixture
-def stack(
-    kafka: KafkaServer, clickhouse: ClickHouseServer, topic_prefix: str, database: str, tmp_path: Path
-) -> Iterator[Stack]:
-    settings = Settings(
-        kafka_brokers=kafka.brokers,
-        clickhouse_url=clickhouse.url,
-        clickhouse_database=database,
-        topic_prefix=topic_prefix,
-        consumer_group=f"{topic_prefix}worker",
-        partitions=2,
-        data_dir=tmp_path,
-        session_timeout_s=6.0,
-        snapshot_interval_s=0.5,
-        batch_records=8,
-        dead_letter_run=30,
-        health_address="",
+def stack(stack_with: StackWith) -> Stack:
+    return stack_with(
+        session_timeout_s=6.0, snapshot_interval_s=0.5, batch_records=8, dead_letter_run=30, health_address=""
     )
-    stack = Stack(settings, tmp_path / "worker.log")
-    yield stack
-    stack.close()
 
 
 def send_raw(stack: Stack, partition: int, raw: bytes) -> int:

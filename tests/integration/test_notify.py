@@ -14,14 +14,12 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
 from detectors.types import Severity
 from streams import topics
+from streams.alerting.webhook import verify
 from streams.settings import Settings
-from streams.webhook import verify
+from tests.alerting.test_webhook import SECRET, Listening, listening
 from tests.findings import found
 from tests.incidents import incident
-from tests.integration.apache_kafka import KafkaServer
-from tests.integration.clickhouse_server import ClickHouseServer
-from tests.integration.stack import Stack
-from tests.test_webhook import SECRET, Listening, listening
+from tests.integration.stack import Stack, StackWith
 
 
 @pytest.fixture
@@ -38,38 +36,19 @@ def up() -> Iterator[Listening]:
 
 
 @pytest.fixture(params=["cut"])
-def stack(
-    request: pytest.FixtureRequest,
-    kafka: KafkaServer,
-    clickhouse: ClickHouseServer,
-    topic_prefix: str,
-    database: str,
-    tmp_path: Path,
-    up: Listening,
-    port: int,
-) -> Iterator[Stack]:
+def stack(request: pytest.FixtureRequest, tmp_path: Path, up: Listening, port: int, stack_with: StackWith) -> Stack:
     there = {"severity": "medium", "webhook": f"http://127.0.0.1:{port}/", "secret": SECRET}
     targets = [
         {"name": "up", "severity": "medium", "webhook": up.url, "secret": SECRET},
         {"name": request.param, **there, **({"hourly": 2} if request.param == "few" else {})},
         {"name": "siem", "ocsf": f"file:{tmp_path / 'ocsf.json'}"},
     ]
-    settings = Settings(
-        kafka_brokers=kafka.brokers,
-        clickhouse_url=clickhouse.url,
-        clickhouse_database=database,
-        topic_prefix=topic_prefix,
-        consumer_group=f"{topic_prefix}worker",
-        partitions=2,
-        data_dir=tmp_path,
+    return stack_with(
         session_timeout_s=6.0,
         health_address="",
         alert_targets=msgspec.json.encode(targets).decode(),
         alert_private_addresses=True,
     )
-    stack = Stack(settings, tmp_path / "worker.log")
-    yield stack
-    stack.close()
 
 
 def publish(settings: Settings, numbers: range, severity: Severity = Severity.HIGH) -> list[str]:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -17,43 +13,15 @@ from kafka import KafkaConsumer, TopicPartition
 
 from detectors.types import Observation
 from streams import topics
-from streams.settings import Settings
-from tests.integration.apache_kafka import KafkaServer
-from tests.integration.clickhouse_server import ClickHouseServer
-from tests.integration.stack import Stack, batch
+from tests.integration.stack import Stack, StackWith, batch
 
 CHAT = "deployment-0"
 CALLS = 400
 
 
 @pytest.fixture
-def stack(
-    kafka: KafkaServer, clickhouse: ClickHouseServer, topic_prefix: str, database: str, tmp_path: Path
-) -> Iterator[Stack]:
-    settings = Settings(
-        kafka_brokers=kafka.brokers,
-        clickhouse_url=clickhouse.url,
-        clickhouse_database=database,
-        topic_prefix=topic_prefix,
-        consumer_group=f"{topic_prefix}worker",
-        partitions=2,
-        data_dir=tmp_path,
-        session_timeout_s=6.0,
-        snapshot_interval_s=0.5,
-        health_address="",
-    )
-    stack = Stack(settings, tmp_path / "worker.log")
-    yield stack
-    stack.close()
-
-
-def typed(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
-    settings = stack.settings
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("INFERWATCH_")}
-    for name in ("kafka_brokers", "clickhouse_url", "clickhouse_database", "topic_prefix", "data_dir"):
-        environment[f"INFERWATCH_{name.upper()}"] = str(getattr(settings, name))
-    command = [sys.executable, "-m", "streams.cli", *arguments]
-    return subprocess.run(command, env={**environment, "COLUMNS": "200"}, capture_output=True, text=True, check=False)
+def stack(stack_with: StackWith) -> Stack:
+    return stack_with(session_timeout_s=6.0, snapshot_interval_s=0.5, health_address="")
 
 
 def found(stack: Stack) -> set[tuple[str, str]]:
@@ -82,14 +50,14 @@ def test_what_is_attested_and_approved_is_stored_and_seen_by_the_detectors_among
     produce(stack, 0, "sha256:1")
     stack.wait_for("the first calls are stored", lambda: len(stack.stored()) == CALLS)
 
-    assert typed(stack, "attest", str(model), "--send", "--deployment", CHAT).returncode == 1
+    assert stack.typed("attest", str(model), "--send", "--deployment", CHAT).returncode == 1
     stack.wait_for("the report is stored", lambda: count(stack, "component_reports_latest") == 1)
     (report,) = stack.store.query("SELECT deployment, subject, risks FROM component_reports_latest")
     assert report == {"deployment": CHAT, "subject": "model", "risks": ["unsafe_pickle:model.bin"]}
     stack.wait_for("the pickle is a finding", lambda: ("unsafe_artifact", CHAT) in found(stack))
 
     decided = ("--deployment", CHAT, "--component", "weights", "--new", "sha256:2", "--ticket", "CHG-1", "--json")
-    done = typed(stack, "changes", "approve", *decided)
+    done = stack.typed("changes", "approve", *decided)
     assert done.returncode == 0, done.stderr
     change_id = json.loads(done.stdout)["change_id"]
     stack.wait_for("the change is stored", lambda: count(stack, "changes_latest") == 1)
@@ -104,7 +72,7 @@ def test_what_is_attested_and_approved_is_stored_and_seen_by_the_detectors_among
     )
     assert "sha256:3" in unapproved["summary"] + unapproved["evidence"]
 
-    (listed,) = map(json.loads, typed(stack, "changes", "list", "--json").stdout.splitlines())
+    (listed,) = map(json.loads, stack.typed("changes", "list", "--json").stdout.splitlines())
     assert (listed["change_id"], listed["new"]) == (change_id, "sha256:2")
     assert listed["first_served_s"] is not None
 
@@ -114,7 +82,7 @@ def test_junk_among_changes_is_a_dead_letter_with_a_reason_and_holds_up_nothing(
     good = {"inferwatch": "change", "deployment": "d", "component": "weights", "new": "x", "decided_s": time.time()}
     lines = [{**good, "component": "wieghts"}, good, {**good, "state": "rejected"}]
     file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    sent = json.loads(typed(stack, "send", str(file), "--json").stdout)
+    sent = json.loads(stack.typed("send", str(file), "--json").stdout)
     assert (sent["records"], sent["notices"]) == (3, 3)
     first = stack.start_worker("--roles", "provenance")
     stack.wait_for("all are stored", lambda: (len(stack.dead()), count(stack, "changes_latest")) == (1, 1))
@@ -126,7 +94,7 @@ def test_junk_among_changes_is_a_dead_letter_with_a_reason_and_holds_up_nothing(
     assert letter["reason"].startswith("change: component: expected one of weights, ")
     (row,) = stack.store.query("SELECT state, change_id FROM changes_latest")
     assert row["state"] == "rejected"
-    requeued = typed(stack, "dead-letters", "requeue", "--all", "--json")
+    requeued = stack.typed("dead-letters", "requeue", "--all", "--json")
     assert json.loads(requeued.stdout) == {"matched": 1, "sent": 1, "already": 0, "truncated": 0, "of_our_own": 0}
     stack.start_worker("--roles", "provenance")
     stack.wait_for("the requeued one is read", lambda: sum(stack.committed(topics.CHANGES).values()) == 4)
@@ -161,7 +129,7 @@ def test_a_worker_that_is_killed_again_and_again_loses_no_notice_and_repeats_it_
     file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     small = msgspec.structs.replace(stack.settings, batch_records=4)
     worker = stack.start_worker("--roles", "provenance", settings=small)
-    assert typed(stack, "send", str(file)).returncode == 0
+    assert stack.typed("send", str(file)).returncode == 0
     for share in (0.1, 0.4, 0.7):
         stack.wait_for("some are stored", lambda share=share: count(stack, "changes_latest") >= share * sent)
         worker.kill()

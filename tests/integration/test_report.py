@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.case_files import Asked, listed
+from streams.cases.case_files import Asked, listed
 from streams.clickhouse import Store, migrate
 from streams.settings import Settings
 from tests.integration.clickhouse_server import ClickHouseServer

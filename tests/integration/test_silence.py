@@ -3,40 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from streams import topics
-from streams.settings import Settings
-from tests.integration.apache_kafka import KafkaServer
-from tests.integration.clickhouse_server import ClickHouseServer
-from tests.integration.stack import Stack, batch
+from tests.integration.stack import Stack, StackWith, batch
 
 _SILENCES = "SELECT deployment, finding_id FROM findings_latest WHERE detector = 'pipeline.source_silent'"
 MINIMUM_S = 1.0
 
 
 @pytest.fixture
-def stack(
-    kafka: KafkaServer, clickhouse: ClickHouseServer, topic_prefix: str, database: str, tmp_path: Path
-) -> Iterator[Stack]:
-    settings = Settings(
-        kafka_brokers=kafka.brokers,
-        clickhouse_url=clickhouse.url,
-        clickhouse_database=database,
-        topic_prefix=topic_prefix,
-        consumer_group=f"{topic_prefix}worker",
-        partitions=2,
-        data_dir=tmp_path,
-        session_timeout_s=6.0,
-        snapshot_interval_s=0.5,
-        silence_minimum_s=MINIMUM_S,
-    )
-    stack = Stack(settings, tmp_path / "worker.log")
-    yield stack
-    stack.close()
+def stack(stack_with: StackWith) -> Stack:
+    return stack_with(session_timeout_s=6.0, snapshot_interval_s=0.5, silence_minimum_s=MINIMUM_S)
 
 
 def speak(stack: Stack, deployment: str) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -16,12 +15,9 @@ from streams import topics
 from streams.app import libraries
 from streams.keys import derive
 from streams.rows import SavedState
-from streams.settings import Settings
 from streams.snapshots import Origin, key_id, seal, unseal
 from streams.triage import COLD_START
-from tests.integration.apache_kafka import KafkaServer
-from tests.integration.clickhouse_server import ClickHouseServer
-from tests.integration.stack import Stack, batch
+from tests.integration.stack import Stack, StackWith, batch
 
 KEY, PREVIOUS_KEY, FOREIGN_KEY = "c" * 32, "p" * 32, "f" * 32
 PARTITIONS = 2
@@ -29,25 +25,10 @@ MARKS = f"{DEPLOYMENT}.marks"
 
 
 @pytest.fixture
-def stack(
-    kafka: KafkaServer, clickhouse: ClickHouseServer, topic_prefix: str, database: str, tmp_path: Path
-) -> Iterator[Stack]:
-    settings = Settings(
-        kafka_brokers=kafka.brokers,
-        clickhouse_url=clickhouse.url,
-        clickhouse_database=database,
-        topic_prefix=topic_prefix,
-        consumer_group=f"{topic_prefix}worker",
-        partitions=PARTITIONS,
-        data_dir=tmp_path,
-        session_timeout_s=6.0,
-        snapshot_interval_s=0.5,
-        key=KEY,
-        previous_keys=PREVIOUS_KEY,
+def stack(stack_with: StackWith) -> Stack:
+    return stack_with(
+        partitions=PARTITIONS, session_timeout_s=6.0, snapshot_interval_s=0.5, key=KEY, previous_keys=PREVIOUS_KEY
     )
-    stack = Stack(settings, tmp_path / "worker.log")
-    yield stack
-    stack.close()
 
 
 def saved(stack: Stack, subjects: list[str], scope: str = DEPLOYMENT) -> dict[str, SavedState]:

@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -15,36 +13,19 @@ import pytest
 from streams import topics
 from streams.app import Worker
 from streams.readiness import NOT_ASSIGNED
-from streams.settings import Settings
-from tests.integration.apache_kafka import KafkaServer
 from tests.integration.clickhouse_server import ClickHouseServer
 from tests.integration.listening import ask, listening
 from tests.integration.servers import HOST, free_port
-from tests.integration.stack import Stack, batch
+from tests.integration.stack import Stack, StackWith, batch
 
 TOKEN = "a-token-for-scrapes"
 
 
 @pytest.fixture
-def stack(
-    kafka: KafkaServer, clickhouse: ClickHouseServer, topic_prefix: str, database: str, tmp_path: Path
-) -> Iterator[Stack]:
-    settings = Settings(
-        kafka_brokers=kafka.brokers,
-        clickhouse_url=clickhouse.url,
-        clickhouse_database=database,
-        topic_prefix=topic_prefix,
-        consumer_group=f"{topic_prefix}worker",
-        partitions=2,
-        data_dir=tmp_path,
-        snapshot_interval_s=0.5,
-        health_address=f"{HOST}:{free_port()}",
-        metrics_token=TOKEN,
-        log_level="DEBUG",
+def stack(stack_with: StackWith) -> Stack:
+    return stack_with(
+        snapshot_interval_s=0.5, health_address=f"{HOST}:{free_port()}", metrics_token=TOKEN, log_level="DEBUG"
     )
-    stack = Stack(settings, tmp_path / "worker.log")
-    yield stack
-    stack.close()
 
 
 def status(stack: Stack, path: str, token: str | None = TOKEN) -> int:

@@ -21,8 +21,8 @@ from detectors.bank import Bank
 from detectors.base import DEPLOYMENT, PRINCIPAL
 from detectors.types import Finding, Observation
 from streams.composing import PATIENCE
-from streams.recorded import recorded
-from streams.traffic import Traffic, synthetic
+from streams.plays.recorded import recorded
+from streams.plays.traffic import Traffic, synthetic
 from tests.quality.task import OURS, Figure, Target, Task
 
 _END_S = 1_763_200_000.0

@@ -23,7 +23,7 @@ from detectors.alarms import Budget
 from detectors.bank import Bank, discover
 from detectors.base import DEPLOYMENT, PRINCIPAL, Detector
 from detectors.types import Observation
-from streams.traffic import synthetic
+from streams.plays.traffic import synthetic
 from tests.detectors import conformance
 from tests.quality.task import OURS, Figure, Target, Task
 

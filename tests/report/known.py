@@ -6,9 +6,9 @@ from typing import Any
 
 from detectors.features import STYLE
 from detectors.types import Severity
-from streams.case_files import Case, Extent, Precision
-from streams.case_provenance import Decision, Provenance, Report
-from streams.incidents import OPEN, Incident, Verdict
+from streams.cases.case_files import Case, Extent, Precision
+from streams.cases.case_provenance import Decision, Provenance, Report
+from streams.cases.incidents import OPEN, Incident, Verdict
 from streams.reporting.facts import (
     Baseline,
     Bucket,

@@ -11,9 +11,9 @@ import msgspec
 from detectors.bank import discover
 from detectors.features import STYLE
 from detectors.types import Components, Finding, InferenceEvent, Message, Observation, Severity
+from streams.cases.incidents import Incident, Verdict
 from streams.clickhouse import Store
 from streams.dlq import DeadLetter
-from streams.incidents import Incident, Verdict
 from streams.pipeline import Stored
 from streams.triage import Cases
 from tests.findings import QUIET_S, changed, found, slower

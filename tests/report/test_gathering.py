@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from detectors.features import STYLE
 from detectors.types import Severity
-from streams import case_files
-from streams.case_files import Asked
+from streams.cases import case_files
+from streams.cases.case_files import Asked
 from streams.cli import app
 from streams.clickhouse import Store, migrate
 from streams.redaction import Redactor

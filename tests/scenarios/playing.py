@@ -6,13 +6,13 @@ import importlib
 import pkgutil
 
 from detectors.base import DEPLOYMENT, PRINCIPAL
-from streams import scenario
+from streams.cases.incidents import Incident
 from streams.composing import make_bank, make_cases
-from streams.incidents import Incident
 from streams.pipeline import Pipeline
+from streams.plays import scenario
+from streams.plays.scenario import Scenario
 from streams.privacy import ContentMode, Privacy
 from streams.replay import TOPIC, Casebook, replay
-from streams.scenario import Scenario
 from streams.sending import packed
 from streams.settings import Settings
 from tests.scenarios import held_out

@@ -16,12 +16,13 @@ import pytest
 
 from detectors.bank import discover as detectors
 from detectors.types import InferenceEvent, Severity
-from streams import causes, scenario
+from streams.cases import causes
+from streams.cases.incidents import Incident
 from streams.codecs import Reject
 from streams.codecs._checks import check
-from streams.incidents import Incident
-from streams.provenance import decode, kind_of
-from streams.scenario import Expected, ScenarioError, shortfalls
+from streams.components.provenance import decode, kind_of
+from streams.plays import scenario
+from streams.plays.scenario import Expected, ScenarioError, shortfalls
 from tests.scenarios.playing import END_S, held_back, incidents, missing
 
 SHIPPED = scenario.discover()

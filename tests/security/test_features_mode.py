@@ -13,10 +13,10 @@ from streams.composing import make_bank, make_pipeline
 from streams.dlq import Record
 from streams.keys import derive
 from streams.pipeline import Stored
+from streams.plays.traffic import encode, synthetic
 from streams.replay import TOPIC, replay
 from streams.rows import EVENTS, columns
 from streams.settings import Settings
-from streams.traffic import encode, synthetic
 
 KEY = "0123456789abcdef" * 4
 END_S = 1_790_000_000.0

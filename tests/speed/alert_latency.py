@@ -24,7 +24,7 @@ from statistics import quantiles
 import msgspec
 
 from streams import topics
-from streams.alerts import Alert
+from streams.alerting.alerts import Alert
 from streams.producer import RecordProducer
 from streams.settings import Settings
 from tests.integration.apache_kafka import KafkaServer

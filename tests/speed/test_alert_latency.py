@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from streams.alerts import of_incident
+from streams.alerting.alerts import of_incident
 from tests.incidents import incident
 from tests.speed.alert_latency import SIGN, Given, Measured, Receiver, report
 from tests.speed.traffic import BAD, GOOD, Traffic

@@ -27,9 +27,9 @@ from detectors.base import dump, load
 from detectors.types import Finding
 from streams import topics
 from streams.app import libraries
+from streams.cases.incidents import Incident
 from streams.composing import make_bank, make_cases, make_pipeline
 from streams.dlq import EVENTS, ORIGIN, Record
-from streams.incidents import Incident
 from streams.keys import load_keys
 from streams.replay import Casebook, replay_record
 from streams.snapshots import Origin, unseal

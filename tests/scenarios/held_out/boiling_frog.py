@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import msgspec
 
-from streams import causes
-from streams._traffic_callers import CHAT
-from streams._traffic_texts import LIVELY, MEASURED, Voice
-from streams.scenario import Expected
-from streams.stage import HOUR_S, Stage
+from streams.cases import causes
+from streams.plays._traffic_callers import CHAT
+from streams.plays._traffic_texts import LIVELY, MEASURED, Voice
+from streams.plays.scenario import Expected
+from streams.plays.stage import HOUR_S, Stage
 
 _BEGAN_S = 6.0 * HOUR_S
 _STEPS = 12

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import msgspec
 
 from detectors.types import Components, InferenceEvent
-from streams import causes
-from streams._traffic_endpoints import digest
-from streams.scenario import Expected
-from streams.stage import HOUR_S
-from streams.traffic import seeded
+from streams.cases import causes
+from streams.plays._traffic_endpoints import digest
+from streams.plays.scenario import Expected
+from streams.plays.stage import HOUR_S
+from streams.plays.traffic import seeded
 
 _HOURS, _EVENTS, _BEGAN_S = 8.0, 6_000, 2.5 * HOUR_S
 

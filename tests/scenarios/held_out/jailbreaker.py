@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from detectors.base import PRINCIPAL
-from streams import causes
-from streams._traffic_callers import CHAT, Call
-from streams._traffic_texts import question
-from streams.incidents import CALLERS
-from streams.scenario import Expected
-from streams.stage import HOUR_S, Stage, newcomer
+from streams.cases import causes
+from streams.cases.incidents import CALLERS
+from streams.plays._traffic_callers import CHAT, Call
+from streams.plays._traffic_texts import question
+from streams.plays.scenario import Expected
+from streams.plays.stage import HOUR_S, Stage, newcomer
 
 _BEGAN_S, _CALLS = 2.5 * HOUR_S, 160
 _TRICKS = (

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import msgspec
 
 from detectors.types import InferenceEvent
-from streams import causes
-from streams._traffic_callers import SUMMARIES, Call
-from streams._traffic_texts import LIVELY, MEASURED, answer
-from streams.scenario import Expected
-from streams.stage import HOUR_S, Stage, newcomer
-from streams.traffic import seeded
+from streams.cases import causes
+from streams.plays._traffic_callers import SUMMARIES, Call
+from streams.plays._traffic_texts import LIVELY, MEASURED, answer
+from streams.plays.scenario import Expected
+from streams.plays.stage import HOUR_S, Stage, newcomer
+from streams.plays.traffic import seeded
 
 _HOURS, _BEGAN_S, _PROMPTS = 10, 3.0 * HOUR_S, 50
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import msgspec
 
 from detectors.types import InferenceEvent
-from streams import causes
-from streams._traffic_callers import ASSISTANT, Call
-from streams.incidents import MONITORING
-from streams.scenario import Expected
-from streams.stage import HOUR_S, Stage
+from streams.cases import causes
+from streams.cases.incidents import MONITORING
+from streams.plays._traffic_callers import ASSISTANT, Call
+from streams.plays.scenario import Expected
+from streams.plays.stage import HOUR_S, Stage
 
 _BEGAN_S = 3.0 * HOUR_S
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from streams._traffic_callers import CHAT, Call
-from streams._traffic_texts import question
-from streams._traffic_words import CODE
-from streams.scenario import Expected
-from streams.stage import HOUR_S, Stage, newcomer
+from streams.plays._traffic_callers import CHAT, Call
+from streams.plays._traffic_texts import question
+from streams.plays._traffic_words import CODE
+from streams.plays.scenario import Expected
+from streams.plays.stage import HOUR_S, Stage, newcomer
 
 _BEGAN_S, _CALLS, _STAFF = 4.0 * HOUR_S, 1_200, 60
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import msgspec
 
-from streams import causes
-from streams._traffic_callers import ASSISTANT
-from streams._traffic_texts import MEASURED
-from streams.scenario import Expected
-from streams.stage import HOUR_S, Stage
+from streams.cases import causes
+from streams.plays._traffic_callers import ASSISTANT
+from streams.plays._traffic_texts import MEASURED
+from streams.plays.scenario import Expected
+from streams.plays.stage import HOUR_S, Stage
 
 _BEGAN_S = 3.0 * HOUR_S
 _TERSER = msgspec.structs.replace(MEASURED, scale=0.8, list_share=0.12, opening_share=0.2, closing_share=0.1, run=4)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from streams import causes
-from streams._traffic_callers import SUMMARIES
-from streams.scenario import Expected
-from streams.stage import HOUR_S, INTERNAL_HOSTS, Stage
+from streams.cases import causes
+from streams.plays._traffic_callers import SUMMARIES
+from streams.plays.scenario import Expected
+from streams.plays.stage import HOUR_S, INTERNAL_HOSTS, Stage
 
 _BEGAN_S = 3.0 * HOUR_S
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import msgspec
 
 from detectors.base import PRINCIPAL
-from streams import causes
-from streams._traffic_callers import CHAT, Call
-from streams._traffic_texts import question
-from streams.incidents import CALLERS
-from streams.scenario import Expected
-from streams.stage import DAY_S, HOUR_S, Stage
+from streams.cases import causes
+from streams.cases.incidents import CALLERS
+from streams.plays._traffic_callers import CHAT, Call
+from streams.plays._traffic_texts import question
+from streams.plays.scenario import Expected
+from streams.plays.stage import DAY_S, HOUR_S, Stage
 
 _BEGAN_S = 10.0 * HOUR_S
 _CALLS = 1_500

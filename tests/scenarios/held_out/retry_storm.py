@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from detectors.types import Severity
-from streams import causes
-from streams._traffic_callers import ASSISTANT, Call
-from streams._traffic_texts import question
-from streams.scenario import Expected
-from streams.stage import DAY_S, HOUR_S, Stage
+from streams.cases import causes
+from streams.plays._traffic_callers import ASSISTANT, Call
+from streams.plays._traffic_texts import question
+from streams.plays.scenario import Expected
+from streams.plays.stage import DAY_S, HOUR_S, Stage
 
 _BEGAN_S, _CALLS = 3.0 * HOUR_S, 1_800
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import msgspec
 
-from streams import causes
-from streams._traffic_callers import CHAT
-from streams._traffic_texts import LIVELY
-from streams.provenance import Change
-from streams.scenario import Expected
-from streams.stage import HOUR_S, Stage
+from streams.cases import causes
+from streams.components.provenance import Change
+from streams.plays._traffic_callers import CHAT
+from streams.plays._traffic_texts import LIVELY
+from streams.plays.scenario import Expected
+from streams.plays.stage import HOUR_S, Stage
 
 _APPROVED_S, _BEGAN_S = 5.0 * HOUR_S, 2.5 * HOUR_S
 _TERSE = msgspec.structs.replace(LIVELY, scale=0.6, list_share=0.1, openings=("Well.", "So."), closings=("Bye now.",))

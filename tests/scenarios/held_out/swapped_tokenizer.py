@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import msgspec
 
 from detectors.types import InferenceEvent, Message
-from streams import causes
-from streams._traffic_callers import CHAT, Call
-from streams.scenario import Expected
-from streams.stage import HOUR_S, Stage
+from streams.cases import causes
+from streams.plays._traffic_callers import CHAT, Call
+from streams.plays.scenario import Expected
+from streams.plays.stage import HOUR_S, Stage
 
 _BEGAN_S = 3.0 * HOUR_S
 

@@ -1,0 +1,1 @@
+"""What findings come to: incidents with their causes, plans and history."""

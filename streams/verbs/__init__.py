@@ -1,0 +1,1 @@
+"""The groups of verbs, one file each. Thin: parse, call, print."""
