@@ -12,12 +12,14 @@ from dashboards.forensics import forensics
 from dashboards.health import health
 from dashboards.incident import incident
 from dashboards.overview import overview
-from dashboards.panels import DATASOURCE_UID, Json
+from dashboards.panels import DATASOURCE_UID, TEXTS_UID, Json
 from dashboards.principal import principal
 from dashboards.quality import quality
 
 PROVISIONING = Path(__file__).parent / "provisioning"
 DASHBOARDS_IN_GRAFANA = "/var/lib/grafana/dashboards"
+
+TEXTS_NAME = "inferwatch texts"
 
 _HEADING = "# Built by `python -m dashboards build`; edit the Python beside this directory, not this file.\n"
 
@@ -32,6 +34,8 @@ def provisioning_files() -> dict[str, str]:
         "dashboards.yaml": _yaml(_dashboard_provider()),
         **{f"dashboards/{name}.json": _json(board) for name, board in screens().items()},
         "datasource.yaml": _yaml(_datasource()),
+        "datasource-texts.yaml": _yaml(_no_texts_datasource()),
+        "datasource-texts-on.yaml": _yaml(_texts_datasource()),
     }
 
 
@@ -72,31 +76,41 @@ def write(directory: Path) -> list[str]:
 
 
 def _datasource() -> Json:
-    """The password comes from a file that only Grafana reads; the user behind it may only read."""
+    """The password comes from a file that only Grafana reads; the user behind it may only read, and no texts."""
+    source = _source("inferwatch", DATASOURCE_UID, "grafana", "clickhouse_grafana_password")
+    return {"apiVersion": 1, "datasources": [source | {"isDefault": True}]}
+
+
+def _texts_datasource() -> Json:
+    """For who may see texts in Grafana: everybody who may sign in there may then ask it anything."""
+    source = _source(TEXTS_NAME, TEXTS_UID, "grafana_texts", "grafana_texts_password")
+    return {"apiVersion": 1, "datasources": [source | {"isDefault": False}]}
+
+
+def _no_texts_datasource() -> Json:
+    """Grafana keeps a data source whose file is gone: where texts are not to be seen any more, it is told so."""
+    return {"apiVersion": 1, "deleteDatasources": [{"name": TEXTS_NAME, "orgId": 1}], "datasources": []}
+
+
+def _source(name: str, uid: str, user: str, secret: str) -> Json:
     return {
-        "apiVersion": 1,
-        "datasources": [
-            {
-                "name": "inferwatch",
-                "uid": DATASOURCE_UID,
-                "type": "grafana-clickhouse-datasource",
-                "access": "proxy",
-                "orgId": 1,
-                "isDefault": True,
-                "editable": False,
-                "jsonData": {
-                    "host": "clickhouse",
-                    "port": 9000,
-                    "protocol": "native",
-                    "secure": False,
-                    "username": "grafana",
-                    "defaultDatabase": "inferwatch",
-                    "dialTimeout": "10",
-                    "queryTimeout": "60",
-                },
-                "secureJsonData": {"password": "$__file{/run/secrets/clickhouse_grafana_password}"},
-            }
-        ],
+        "name": name,
+        "uid": uid,
+        "type": "grafana-clickhouse-datasource",
+        "access": "proxy",
+        "orgId": 1,
+        "editable": False,
+        "jsonData": {
+            "host": "clickhouse",
+            "port": 9000,
+            "protocol": "native",
+            "secure": False,
+            "username": user,
+            "defaultDatabase": "inferwatch",
+            "dialTimeout": "10",
+            "queryTimeout": "60",
+        },
+        "secureJsonData": {"password": f"$__file{{/run/secrets/{secret}}}"},
     }
 
 

@@ -6,6 +6,7 @@ from dashboards.board import dashboard, typed
 from dashboards.cells import NEUTRAL, deployment_cell, event_cell, principal_cell, severity_cell, unit, wide
 from dashboards.panels import Json, row, stat, table, timeseries
 from dashboards.sql import forensics as sql
+from dashboards.sql import named
 
 NO_WORDS = "type words at the top"
 NOT_FOUND = "no prompt of this time range holds all of these words, or prompts are not stored"
@@ -18,10 +19,14 @@ def forensics() -> Json:
         "inferwatch-forensics",
         "inferwatch / Request forensics",
         "Single calls: all that is stored of one, and those whose prompts hold certain words. Times are UTC.",
-        [*_found(), *_event(), *_around()],
+        [*_found(), *_event(), *_around(), *_named()],
         variables=[
             typed("words", "Words in prompts", "Whole words, in any order and case; all have to be there."),
             typed("event", "Event id", "As findings and lists of calls name it."),
+            typed(
+                "sighted", "Host, digest or tool", "Whole, as calls name it; a digest with or without its algorithm."
+            ),
+            typed("pseudonym", "Data subject", "The pseudonym of a principal, network, user agent or session."),
         ],
     )
 
@@ -93,7 +98,7 @@ def _event() -> list[Json]:
         table(
             "All that is stored",
             sql.EVENT,
-            description="Every field that has a value, as JSON text; what is empty is left out.",
+            description="Every field that has a value but the texts, as JSON text; what is empty is left out.",
             no_value=NO_EVENT,
             width=12,
             height=12,
@@ -138,5 +143,42 @@ def _around() -> list[Json]:
             width=12,
             height=10,
             overrides=[event_cell(), principal_cell(), deployment_cell(), wide("asked", 300), wide("answered", 300)],
+        ),
+    ]
+
+
+def _named() -> list[Json]:
+    """Questions of `inferwatch ask` that no text is needed for."""
+    return [
+        row("Named questions"),
+        table(
+            "First and last sight",
+            named.SIGHTINGS,
+            description="Of the host, digest or tool typed at the top: where it was seen, whatever the time range. "
+            "`inferwatch ask run sightings` asks the same.",
+            no_value="never seen",
+            width=24,
+            height=7,
+            overrides=[deployment_cell(), wide("name", 420)],
+        ),
+        table(
+            "Who first sent its template",
+            named.SENDERS,
+            description="Callers who sent a prompt of the event's template in the time range, the first on top. "
+            "`inferwatch ask run first_sender_of_template` asks the same.",
+            no_value="no call of this time range",
+            width=12,
+            height=8,
+            overrides=[event_cell(), principal_cell(), deployment_cell()],
+        ),
+        table(
+            "What is stored about a data subject",
+            named.SUBJECT,
+            description="How many rows hold the pseudonym typed at the top, and since when, whatever the time range. "
+            "`inferwatch ask run subject` asks the same.",
+            no_value="nothing",
+            width=12,
+            height=8,
+            overrides=[deployment_cell()],
         ),
     ]

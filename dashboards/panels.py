@@ -16,11 +16,16 @@ Json = dict[str, Any]
 
 DATASOURCE_UID = "inferwatch-clickhouse"
 DATASOURCE = {"type": "grafana-clickhouse-datasource", "uid": DATASOURCE_UID}
+TEXTS_UID = "inferwatch-clickhouse-texts"
+TEXTS_DATASOURCE = {"type": "grafana-clickhouse-datasource", "uid": TEXTS_UID}
+"""Another user of the same database, who may read what was asked and answered; there only where that is wanted."""
+
 PLUGIN_VERSION = "4.20.0"
 """Of the ClickHouse data source whose query format this is; compose installs the same one."""
 
 GRID_COLUMNS = 24
 
+_NEEDS_TEXTS = "Needs the data source `inferwatch texts`, which is there only where texts may be seen here."
 _LEGEND = {"calcs": [], "displayMode": "list", "placement": "bottom", "showLegend": True}
 
 
@@ -206,8 +211,8 @@ def _panel(
     panel: Json = {
         "type": kind,
         "title": title,
-        "description": description,
-        "datasource": DATASOURCE,
+        "description": f"{description} {_NEEDS_TEXTS}" if query.texts else description,
+        "datasource": source_of(query),
         "targets": [target(query)],
         "fieldConfig": {
             "defaults": {
@@ -234,11 +239,16 @@ def _override(column: str, properties: Mapping[str, Any]) -> Json:
     }
 
 
+def source_of(query: Query) -> Json:
+    """The data source that a query is for."""
+    return TEXTS_DATASOURCE if query.texts else DATASOURCE
+
+
 def target(query: Query, reference: str = "A") -> Json:
     """A query as the data source wants it, in a panel or behind an annotation."""
     return {
         "refId": reference,
-        "datasource": DATASOURCE,
+        "datasource": source_of(query),
         "editorType": "sql",
         "queryType": query.shape,
         "format": 0 if query.shape == "timeseries" else 1,

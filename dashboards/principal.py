@@ -190,6 +190,6 @@ def _what() -> list[Json]:
             no_value=SILENT,
             width=24,
             height=12,
-            overrides=[event_cell(), unit("latency_s", "s"), wide("asked", 380), wide("answered", 380)],
+            overrides=[event_cell(), unit("latency_s", "s")],
         ),
     ]

@@ -34,17 +34,24 @@ MINUTE_S = 60
 class Query:
     """SQL with the data source's macros; a time series has its time first and sorted.
 
-    `least_s` is the smallest bucket that the panel may ask for, in seconds; 0 for any.
+    `least_s` is the smallest bucket that the panel may ask for, in seconds; 0 for any. `texts` says that it reads what
+    was asked or answered: then another data source is asked, which is there only where texts may be seen.
     """
 
     sql: str
     shape: Literal["timeseries", "table"] = "table"
     least_s: int = 0
+    texts: bool = False
 
 
 def series(sql: str) -> Query:
     """A time series out of single rows."""
     return Query(sql, "timeseries")
+
+
+def of_texts(sql: str, shape: Literal["timeseries", "table"] = "table") -> Query:
+    """A query that reads texts of calls."""
+    return Query(sql, shape, texts=True)
 
 
 def minutes(sql: str) -> Query:

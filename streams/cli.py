@@ -19,18 +19,23 @@ from rich.console import Console
 from detectors.base import DEPLOYMENT, PRINCIPAL
 from detectors.types import Finding
 from streams import show
-from streams.keys import present_keys
 from streams.logs import clean_traceback
 from streams.settings import Settings, SettingsError
+from streams.verbs import access as verbs_access
 from streams.verbs import alerts as verbs_alerts
+from streams.verbs import ask as verbs_ask
 from streams.verbs import attest as verbs_attest
 from streams.verbs import backtest as verbs_backtest
 from streams.verbs import baselines as verbs_baselines
 from streams.verbs import canary as verbs_canary
 from streams.verbs import changes as verbs_changes
 from streams.verbs import dead_letters as verbs_dead_letters
+from streams.verbs import evidence as verbs_evidence
+from streams.verbs import findings as verbs_findings
+from streams.verbs import hold as verbs_hold
 from streams.verbs import incidents as verbs_incidents
 from streams.verbs import report as verbs_report
+from streams.verbs import subjects as verbs_subjects
 from streams.verbs import suppress as verbs_suppress
 
 app = typer.Typer(
@@ -49,7 +54,9 @@ app.command(epilog="Example: inferwatch backtest --since 7d --detector latency_s
     verbs_backtest.backtest
 )
 app.add_typer(verbs_canary.app, name="canary")
+app.command(epilog="Example: inferwatch findings --severity high --since 24h")(verbs_findings.findings)
 app.add_typer(verbs_incidents.app, name="incidents")
+app.add_typer(verbs_ask.app, name="ask")
 app.add_typer(verbs_suppress.app, name="suppress")
 app.command(epilog="Example: inferwatch attest models/support-chat --packages requirements.lock --mcp tools.json")(
     verbs_attest.attest
@@ -57,6 +64,13 @@ app.command(epilog="Example: inferwatch attest models/support-chat --packages re
 app.add_typer(verbs_alerts.app, name="alerts")
 app.add_typer(verbs_changes.app, name="changes")
 app.add_typer(verbs_baselines.app, name="baseline")
+app.add_typer(verbs_evidence.app, name="evidence")
+app.add_typer(verbs_hold.app, name="hold")
+app.add_typer(verbs_access.app, name="access")
+app.command(
+    epilog="Example: inferwatch erase p_0f3a... --why DSR-31 --dry-run; `inferwatch erase -` asks for the identity"
+)(verbs_subjects.erase)
+app.command(epilog="Example: inferwatch export p_0f3a... -o subject.json --why DSR-30")(verbs_subjects.export)
 app.command(epilog="Example: inferwatch report inc-1f0c -o incident.html; or `inferwatch report --since 7d`")(
     verbs_report.report
 )
@@ -253,36 +267,6 @@ def replay(
         console.print(f"  {count} x {reason}", markup=False)
 
 
-@app.command(epilog="Example: inferwatch findings --severity high --since 24h")
-def findings(
-    severity: Annotated[str, typer.Option(help="At least this: info, low, medium, high, critical.")] = "info",
-    detector: Annotated[str, typer.Option(help="Only of this detector.")] = "",
-    deployment: Annotated[str, typer.Option(help="Only of this deployment.")] = "",
-    since: Annotated[str, typer.Option(help="Event time to look back: 90s, 15m, 24h, 7d.")] = "7d",
-    limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on and print new ones as they come.")] = False,
-    as_json: Json = False,
-    ocsf: Annotated[
-        bool, typer.Option("--ocsf", help="OCSF 1.8 Detection Findings, one JSON document a line, for a SIEM.")
-    ] = False,
-) -> None:
-    """List findings, the newest last."""
-    from streams.asking import Filter, follow_findings, list_findings  # noqa: PLC0415 - as above
-    from streams.clickhouse import Store  # noqa: PLC0415 - as above
-    from streams.naming import with_words  # noqa: PLC0415 - as above
-
-    chosen = Filter.parse(severity=severity, detector=detector, deployment=deployment, since=since, limit=limit)
-    with _reachable() as settings, closing(Store.connect(settings)) as store:
-        keys = present_keys(settings)
-        key = None if keys is None else keys.hashes
-        found = list_findings(store, chosen, time.time())
-        printer = show.ocsf_printer(version("inferwatch")) if ocsf else show.finding_printer(Console(), as_json=as_json)
-        show.findings(Console(), with_words(found, store, key), printer, as_json=as_json or ocsf)
-        if follow:
-            for finding in follow_findings(store, chosen, found):
-                printer(*with_words([finding], store, key))
-
-
 @detectors_app.command("list", epilog="Example: inferwatch detectors list --json")
 def detectors_list(as_json: Json = False) -> None:
     """List the detectors: what each sees, where, how bad."""
@@ -311,16 +295,21 @@ def detectors_runbook() -> None:
     print(runbook(discover()), end="")
 
 
-@app.command(epilog="Example: inferwatch migrate")
-def migrate() -> None:
-    """Create the database or bring its schema up to date."""
+@app.command(epilog="Example: inferwatch migrate --check")
+def migrate(
+    check: Annotated[bool, typer.Option("--check", help="Only say what is due; status 1 if anything is.")] = False,
+) -> None:
+    """Create the database or bring it up to date: its schema, and how long and where it keeps what."""
     from streams.clickhouse import migrate as apply  # noqa: PLC0415 - as above
+    from streams.clickhouse import outlook  # noqa: PLC0415 - as above
 
     with _reachable() as settings:
-        done = apply(settings)
-    for migration in done:
-        print(f"applied {migration.version:04d} {migration.name}")
-    print("the schema is up to date")
+        due = outlook(settings) if check else apply(settings)
+    for each in due:
+        print(f"{'due' if check else 'applied'} {each.what}")
+    if not check or not due:
+        print("the schema is up to date")
+    raise typer.Exit(EXIT_FAILED if check and due else 0)
 
 
 @topics_app.command("create", epilog="Example: INFERWATCH_PARTITIONS=16 inferwatch topics create")

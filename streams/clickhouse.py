@@ -7,7 +7,6 @@ The same client code serves a server over HTTP(S) and the engine in process (``c
 from __future__ import annotations
 
 import contextlib
-import importlib.resources
 import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,13 +19,17 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, DataError
 from clickhouse_connect.driver.httputil import get_pool_manager
 
 from detectors.types import Finding
-from streams import schema
+from streams.allowed import who_may
 from streams.cases.incidents import Incident, Verdict
 from streams.cases.suppressions import Suppression
+from streams.clusters import clustered, local
 from streams.components.baselines import Baseline
 from streams.components.provenance import Noted
 from streams.dlq import DeadLetter
+from streams.migrations import TABLE, Migration, migrations
 from streams.pipeline import Stored
+from streams.replies import Reply
+from streams.retention import KEPT, Change, Stands, due, emptying, old_texts
 from streams.rows import (
     BASELINES,
     CHANGES,
@@ -47,12 +50,17 @@ from streams.rows import (
 from streams.security import clickhouse_context
 from streams.settings import Settings
 
-_MIGRATIONS_TABLE = """
-CREATE TABLE IF NOT EXISTS schema_migrations (version UInt32, name String, applied_at DateTime DEFAULT now())
-ENGINE = ReplacingMergeTree ORDER BY version
-"""
-_INSERT_SETTINGS = {"async_insert": 0, "max_partitions_per_insert_block": 0}
-"""Acknowledged means on disk; and event times an attacker spread over centuries must not refuse a batch."""
+_INSERT_SETTINGS = {
+    "async_insert": 0,
+    "max_partitions_per_insert_block": 0,
+    "distributed_foreground_insert": 1,
+    "exclude_materialize_skip_indexes_on_insert": "prompt_words,output_words",
+}
+"""Acknowledged means on disk, in a cluster too; and event times an attacker spread over centuries must not refuse a
+batch. The indexes of words are built when parts are merged: for each small part they would cost half as much again."""
+
+_UNWAITED = {"mutations_sync": 0}
+"""What rewrites rows that are stored already goes on by itself."""
 
 _PARAMETER_BYTES = 60_000
 
@@ -61,38 +69,36 @@ class StoreError(Exception):
     """Not now: the store did not take or give rows. The message is one line without secrets."""
 
 
+class LimitError(StoreError):
+    """A read was cut by a limit; `code` is ClickHouse's name of it."""
+
+    def __init__(self, code: str) -> None:
+        """`code` such as TIMEOUT_EXCEEDED."""
+        super().__init__(f"ClickHouse: {code}; it was cut by a limit: ask for less")
+        self.code = code
+
+
 class UnstorableError(Exception):
     """Never will: some value of some of the rows fits into no column. The message names the column, not the value."""
 
+
+_LIMITS = frozenset(
+    {
+        "TIMEOUT_EXCEEDED",
+        "TOO_SLOW",
+        "TOO_MANY_ROWS",
+        "TOO_MANY_BYTES",
+        "TOO_MANY_ROWS_OR_BYTES",
+        "MEMORY_LIMIT_EXCEEDED",
+        "QUOTA_EXCEEDED",
+    }
+)
 
 _NO_COLUMN_TAKES = (DataError, struct.error, UnicodeError, TypeError, AttributeError, OverflowError)
 """What the driver raises while it writes values down, before any is sent; a `ValueError` may be a closed socket."""
 
 _VALUES_REFUSED = frozenset({"VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE", "TOO_LARGE_STRING_SIZE", "TOO_LARGE_ARRAY_SIZE"})
 """Error codes of the server that are about a value, and will be the same tomorrow."""
-
-
-class Migration:
-    """One numbered file of DDL."""
-
-    def __init__(self, file_name: str, text: str) -> None:
-        """`file_name` is ``NNNN_what.sql``; statements end with a semicolon at the end of a line."""
-        number, _, rest = file_name.partition("_")
-        self.version = int(number)
-        self.name = rest.removesuffix(".sql")
-        self._text = text
-
-    def statements(self, retention_days: int) -> list[str]:
-        """The DDL with the retention written in, comments taken out."""
-        code = "\n".join(line for line in self._text.splitlines() if not line.startswith("--"))
-        found = (part.strip() for part in re.split(r";\s*\n", code.replace("{days}", str(retention_days)) + "\n"))
-        return [part for part in found if part]
-
-
-def migrations() -> list[Migration]:
-    """All migrations, in order."""
-    files = [file for file in importlib.resources.files(schema).iterdir() if file.name.endswith(".sql")]
-    return [Migration(file.name, file.read_text()) for file in sorted(files, key=lambda each: each.name)]
 
 
 class Store:
@@ -114,6 +120,12 @@ class Store:
     def close(self) -> None:
         """Give the connection back."""
         self._client.close()
+
+    def renew(self) -> None:
+        """Connect anew where the engine is in this process: there a read that failed leaves its rest to the next."""
+        if urlsplit(self._settings.clickhouse_url).scheme == "chdb":
+            left, self._client = self._client, _client(self._settings, self._settings.clickhouse_database)
+            left.close()
 
     def insert_events(self, rows: Sequence[Stored]) -> None:
         """Store events; returns when they are durable."""
@@ -159,6 +171,20 @@ class Store:
         """Store what a worker says of itself; returns when it is durable."""
         self._insert("worker_metrics", WORKER_METRICS, [row])
 
+    def insert(self, table: str, described: Sequence[Column], rows: Sequence[Any]) -> None:
+        """Store rows of a table that a room of its own describes; returns when they are durable."""
+        self._insert(table, described, rows)
+
+    def command(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> None:
+        """Run what changes tables; `parameters` are bound by the server, and a mutation is waited for."""
+        with _store_errors():
+            for statement in clustered(sql.strip(), self._settings.clickhouse_cluster):
+                self._client.command(
+                    statement, parameters=dict(parameters or {}), settings={"mutations_sync": 2, **(settings or {})}
+                )
+
     def snapshots(self, topic_id: str, scope: str, topic: str, subjects: Sequence[str]) -> dict[str, SavedState]:
         """The newest snapshot of each of `subjects` that has one.
 
@@ -188,6 +214,19 @@ class Store:
             result = self._client.query(sql, parameters=dict(parameters or {}))
         return [dict(zip(result.column_names, row, strict=True)) for row in result.result_rows]
 
+    @property
+    def reads_only(self) -> bool:
+        """Whether the server lets this user only read, whatever a query asks for."""
+        known = self._client.server_settings.get("readonly")
+        return known is not None and str(known.value) != "0"
+
+    def read(self, sql: str, parameters: Mapping[str, Any], *, whole: bool) -> Reply:
+        """The answer to a statement that names its own FORMAT; `whole`: an error comes before the first byte."""
+        with _store_errors():
+            wait = {"wait_end_of_query": "1"} if whole else None
+            stream = self._client.raw_stream(sql, parameters=dict(parameters), transport_settings=wait)
+        return Reply(stream, _store_errors)
+
     def pending(self) -> list[Migration]:
         """Migrations that were not applied yet."""
         if not self.query("EXISTS TABLE schema_migrations")[0]["result"]:
@@ -197,13 +236,35 @@ class Store:
 
     def apply(self, migration: Migration) -> None:
         """Run one migration; its statements may run again after a crash."""
+        for statement in (TABLE, *migration.statements(self._settings.retention_days)):
+            self.command(statement, settings=_UNWAITED)
         with _store_errors():
-            self._client.command(_MIGRATIONS_TABLE)
-            for statement in migration.statements(self._settings.retention_days):
-                self._client.command(statement)
             self._client.insert(
                 "schema_migrations", [[migration.version, migration.name]], column_names=["version", "name"]
             )
+
+    def retention_due(self) -> list[Change]:
+        """What has to be changed for tables to be kept as long, and where, as the settings want it."""
+        names = {name if self._settings.clickhouse_cluster is None else local(name): name for name in KEPT}
+        sql = """
+            SELECT name, engine_full, storage_policy FROM system.tables
+            WHERE database = currentDatabase() AND name IN {names:Array(String)} ORDER BY name
+        """
+        standing = [
+            Stands(table=names[row["name"]], engine=row["engine_full"], storage_policy=row["storage_policy"])
+            for row in self.query(sql, {"names": list(names)})
+        ]
+        changes = due(self._settings, standing)
+        condition = old_texts(self._settings)
+        if condition is not None and standing:
+            found = self.query(f"SELECT 1 FROM inference_events WHERE {condition} LIMIT 1")  # noqa: S608 - ours
+            changes += [emptying(self._settings, condition)] if found else []
+        return changes
+
+    def change(self, change: Change) -> None:
+        """Run what is due; it may run again after a crash."""
+        for statement in change.statements:
+            self.command(statement, settings=_UNWAITED)
 
     def _insert(self, table: str, described: Sequence[Column], rows: Sequence[Any]) -> None:
         if not rows:
@@ -219,18 +280,33 @@ class Store:
             )
 
 
-def migrate(settings: Settings) -> list[Migration]:
+def migrate(settings: Settings) -> list[Migration | Change]:
     """Create the database, bring its schema up to date and say what was applied. Raises `StoreError`."""
     with _store_errors():
         bootstrap = _client(settings, None)
-        bootstrap.command(f"CREATE DATABASE IF NOT EXISTS `{settings.clickhouse_database}`")
+        for statement in clustered(
+            f"CREATE DATABASE IF NOT EXISTS `{settings.clickhouse_database}`", settings.clickhouse_cluster
+        ):
+            bootstrap.command(statement)
         bootstrap.close()
     store = Store.connect(settings)
     try:
         todo = store.pending()
         for migration in todo:
             store.apply(migration)
-        return todo
+        changes = store.retention_due()
+        for change in changes:
+            store.change(change)
+        return [*todo, *changes]
+    finally:
+        store.close()
+
+
+def outlook(settings: Settings) -> list[Migration | Change]:
+    """What `migrate` would do. Raises `StoreError`, also where there is no database yet."""
+    store = Store.connect(settings)
+    try:
+        return [*store.pending(), *store.retention_due()]
     finally:
         store.close()
 
@@ -298,12 +374,14 @@ def _store_errors() -> Iterator[None]:
     except (ClickHouseError, OSError) as error:
         text = str(error)
         code = re.search(r"\(([A-Z_]{4,60})\)", text)
+        if code and code.group(1) in _LIMITS:
+            raise LimitError(code.group(1)) from error
         if "UNKNOWN_DATABASE" in text or "UNKNOWN_TABLE" in text:
             advice = "the schema is missing; run `inferwatch migrate`"
         elif "AUTHENTICATION_FAILED" in text or "REQUIRED_PASSWORD" in text:
             advice = "check INFERWATCH_CLICKHOUSE_USER and INFERWATCH_CLICKHOUSE_PASSWORD"
-        elif "ACCESS_DENIED" in text or "Not enough privileges" in text:
-            advice = "this user may not do that; see docker/clickhouse/users.xml for what each verb needs"
+        elif re.search(r"ACCESS_DENIED|Not enough privileges|\(READONLY\)|is readonly$", text):
+            advice = f"this user may not do that, {who_may(text)} may (INFERWATCH_CLICKHOUSE_USER; users.xml)"
         elif "CERTIFICATE_VERIFY_FAILED" in text:
             advice = "its certificate is not to be trusted; check the address and INFERWATCH_CLICKHOUSE_CA_PATH"
         elif code:

@@ -29,15 +29,19 @@ def make_pipeline(settings: Settings, keys: Keys, topic_id: str) -> Pipeline:
     )
 
 
-def make_bank(settings: Settings, scope: str) -> Bank:
-    """A bank of all detectors of `scope` under the operator's alarm budget."""
-    budget = Budget(
+def make_budget(settings: Settings) -> Budget:
+    """The operator's alarm budget, and what it is shared over."""
+    return Budget(
         per_day=settings.alarm_budget,
         deployments=settings.expected_deployments,
         principals=settings.expected_principals,
     )
+
+
+def make_bank(settings: Settings, scope: str) -> Bank:
+    """A bank of all detectors of `scope` under the operator's alarm budget."""
     live = settings.max_live_deployments if scope == DEPLOYMENT else settings.max_live_principals
-    return Bank(scope, budget, max_subjects=live, patience=PATIENCE)
+    return Bank(scope, make_budget(settings), max_subjects=live, patience=PATIENCE)
 
 
 def make_cases(settings: Settings) -> Cases:

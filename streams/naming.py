@@ -1,4 +1,4 @@
-"""The words behind the hashes of a finding, for who may read prompts: a trigger is named where it is stored.
+"""The words behind the hashes of a finding, for who may read prompts and says why: a trigger named where it is stored.
 
 Observations and findings hold no text. Where the texts of its examples are stored, and the key that hashed them
 is at hand, the words are found again there; elsewhere the hash stays.

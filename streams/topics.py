@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 from kafka import TopicPartition
-from kafka.admin import KafkaAdminClient, OffsetSpec
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, OffsetSpec
 from kafka.errors import AuthorizationError, KafkaError, TopicAlreadyExistsError
 
 from streams.security import kafka_python_options
@@ -113,6 +113,27 @@ def progress(settings: Settings, topic: str) -> dict[int, tuple[int, int]]:
         )
         for each in partitions
     }
+
+
+def retentions(settings: Settings) -> dict[str, str]:
+    """Of each of our topics that exists, how long it keeps records, as a person reads it. Raises `BrokerError`."""
+    names = [topic.name for topic in describe(settings).values()]
+    with _admin(settings) as admin:
+        found = admin.describe_configs(
+            [
+                ConfigResource(ConfigResourceType.TOPIC, name, {"retention.ms": "", "retention.bytes": ""})
+                for name in names
+            ],
+            config_filter="all",
+        )
+    said = {}
+    for by_name in found.values():
+        for name, configs in by_name.items():
+            kept_ms, kept_bytes = (int(configs[key]["value"]) for key in ("retention.ms", "retention.bytes"))
+            said[name] = "for ever" if kept_ms < 0 else f"{kept_ms / 3_600_000:g} hours"
+            if kept_bytes >= 0:
+                said[name] += f", or {kept_bytes:,} bytes a partition"
+    return said
 
 
 def largest_batch_bytes(settings: Settings) -> int:

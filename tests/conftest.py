@@ -13,7 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 LeaveOut = Callable[[str], NoReturn]
 """Ends the test and says why: as a skip, or where that may not be, as a failure."""

@@ -43,6 +43,7 @@ VERBS = {
     ("dead-letters", "requeue"),
     ("canary", "run"),
     *(("incidents", verb) for verb in ("list", "show", "follow", "verdict", "close", "assign", "precision")),
+    *(("ask", verb) for verb in ("list", "show", "run")),
     *(("suppress", verb) for verb in ("add", "list", "end")),
     ("alerts", "test"),
     *(("changes", verb) for verb in ("approve", "reject", "list")),
@@ -50,6 +51,11 @@ VERBS = {
     ("attest",),
     *(("dashboards", verb) for verb in ("push", "pull-diff", "check", "annotate", "smoke")),
     ("report",),
+    *(("evidence", verb) for verb in ("export", "verify", "keygen")),
+    *(("hold", verb) for verb in ("add", "list", "release")),
+    ("access", "list"),
+    ("erase",),
+    ("export",),
 }
 
 

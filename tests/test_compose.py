@@ -28,8 +28,8 @@ COMPOSE_FILE = REPOSITORY / "docker-compose.yml"
 COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_FILE.read_text())
 EXAMPLE = (REPOSITORY / ".env.example").read_text()
 NAMES = re.findall(r"^(\w+)=", EXAMPLE, re.MULTILINE)
-OPTIONAL = {"GRAFANA_ALERT_WEBHOOK_URL"}
-"""What may be left empty: no secret, and without it Grafana starts all the same."""
+OPTIONAL = {"GRAFANA_ALERT_WEBHOOK_URL", "GRAFANA_TEXTS_PASSWORD"}
+"""What may be left empty: without it Grafana starts all the same, and shows no texts."""
 
 
 IMAGE = re.compile(r"[a-z0-9./_-]+:(?!latest$)[0-9][\w.-]*")
@@ -87,7 +87,7 @@ def _of_setting(variable: str) -> Iterator[str]:
 def _of_interpolation(text: str) -> Iterator[tuple[str, str]]:
     for name, rest in INTERPOLATION.findall(text):
         if name in OPTIONAL:
-            if not rest.startswith(":-"):
+            if not rest.startswith((":-", ":+")):
                 yield name, "has no default for those who leave it empty"
         elif not rest.startswith(":?"):
             yield name, "may be missing or has a default"
@@ -211,9 +211,8 @@ def test_a_secret_is_mounted_where_it_is_looked_for_and_only_its_reader_may_read
     reader = COMPOSE["services"][name]
     mounted = {f"/run/secrets/{secret['source']}" for secret in reader["secrets"]}
     wanted = {value for value in reader["environment"].values() if str(value).startswith("/run/secrets/")}
-    provisioned = re.findall(
-        r"\$__file\{([^}]+)\}", (REPOSITORY / "dashboards/provisioning/datasource.yaml").read_text()
-    )
+    sources = (REPOSITORY / "dashboards/provisioning").glob("datasource*.yaml")
+    provisioned = re.findall(r"\$__file\{([^}]+)\}", "".join(file.read_text() for file in sources))
     assert mounted == wanted | (set(provisioned) if name == "grafana" else set())
     user, group = reader["user"].split(":")
     assert {(secret["uid"], secret["gid"], secret["mode"]) for secret in reader["secrets"]} == {(user, group, "0400")}
@@ -232,9 +231,23 @@ def test_the_worker_starts_after_schema_and_topics_are_there() -> None:
 def test_every_file_that_is_mounted_exists() -> None:
     for name, each in COMPOSE["services"].items():
         for volume in each.get("volumes", []):
-            source = volume.split(":")[0]
-            assert not source.startswith(".") or (REPOSITORY / source).exists(), f"{name}: {source}"
-            assert source.startswith(".") or source in COMPOSE["volumes"], f"{name}: {source}"
+            for source in _sources(volume):
+                assert not source.startswith(".") or (REPOSITORY / source).exists(), f"{name}: {source}"
+                assert source.startswith(".") or source in COMPOSE["volumes"], f"{name}: {source}"
+
+
+def _sources(volume: str) -> set[str]:
+    """What a mount takes, with an optional name set and not set."""
+    chosen = re.compile(r"\$\{\w+:\+([^}]*)\}")
+    return {chosen.sub(way, volume).split(":")[0] for way in (r"\1", "")}
+
+
+def test_texts_are_shown_in_grafana_only_where_their_password_is_set() -> None:
+    (volume,) = (each for each in COMPOSE["services"]["grafana"]["volumes"] if "texts" in each)
+    assert _sources(volume) == {
+        *("./dashboards/provisioning/datasource-texts.yaml", "./dashboards/provisioning/datasource-texts-on.yaml")
+    }
+    assert "${GRAFANA_TEXTS_PASSWORD:+-on}" in volume
 
 
 def test_versions_agree_with_what_is_built_and_tested() -> None:
@@ -270,10 +283,14 @@ def test_everything_the_image_copies_is_let_into_its_build_context() -> None:
 def test_clickhouse_has_a_user_for_each_thing_that_is_done_and_no_default() -> None:
     users = ET.parse(REPOSITORY / "docker/clickhouse/users.xml").find("users")  # noqa: S314 - our own file
     assert users is not None
-    assert [user.tag for user in users if "remove" not in user.attrib] == ["migrator", "inferwatch", "grafana"]
+    assert [user.tag for user in users if "remove" not in user.attrib] == [
+        *("migrator", "inferwatch", "grafana", "grafana_texts", "analyst", "responder", "investigator", "custodian")
+    ]
     assert [user.tag for user in users if "remove" in user.attrib] == ["default"]
     passwords = {user.find("password").attrib["from_env"] for user in users if user.find("password") is not None}  # type: ignore[union-attr]
-    assert passwords == {"CLICKHOUSE_MIGRATOR_PASSWORD", "CLICKHOUSE_PASSWORD", "CLICKHOUSE_GRAFANA_PASSWORD"}
+    given = COMPOSE["services"]["clickhouse"]["environment"]
+    assert passwords == {name for name in given if name.endswith("PASSWORD")}
+    assert len(passwords) == 8
 
 
 def test_only_the_migration_knows_the_password_of_the_owner() -> None:

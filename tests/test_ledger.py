@@ -77,7 +77,7 @@ def ledger(processed: Processed) -> Counter[tuple[int, int]]:
     return Counter(places + [(letter.offset, letter.event_index) for letter in processed.dead_letters])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(values, max_size=6))
 def test_every_event_of_every_record_is_stored_once_or_dead_once(arbitrary: list[bytes]) -> None:
     processed = pipeline().process([record(value, offset) for offset, value in enumerate(arbitrary)])
@@ -93,7 +93,7 @@ def test_every_event_of_every_record_is_stored_once_or_dead_once(arbitrary: list
     assert msgspec.msgpack.encode([row.observation for row in processed.stored])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(batches, min_size=1, max_size=4))
 def test_each_element_of_an_array_has_its_own_place(arrays: list[list[dict[str, object]]]) -> None:
     encoded = [as_json(batch) for batch in arrays]

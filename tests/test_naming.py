@@ -8,12 +8,15 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
+from typer.testing import CliRunner
 
 from detectors import tokens
 from detectors.catalog.backdoor_trigger import COMPANIONS, EXAMPLES, TRIGGER
 from detectors.types import Evidence, Finding
+from streams.cli import app
 from streams.clickhouse import Store, migrate
 from streams.composing import make_pipeline
+from streams.custody.access import entries
 from streams.dlq import Record
 from streams.keys import derive, present_keys
 from streams.naming import with_words
@@ -79,6 +82,28 @@ def test_the_word_is_named_from_the_prompts_of_the_examples(store: Store) -> Non
     assert msgspec.structs.replace(named, summary="", evidence=()) == msgspec.structs.replace(
         finding, summary="", evidence=()
     )
+
+
+def test_the_verb_names_a_word_only_for_who_says_why_and_that_is_recorded(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.insert_findings([msgspec.structs.replace(about(hash_of("zorbl"), stored(store)), time_s=time.time())])
+    settings = store._settings
+    monkeypatch.setenv("INFERWATCH_CLICKHOUSE_URL", settings.clickhouse_url)
+    monkeypatch.setenv("INFERWATCH_CLICKHOUSE_DATABASE", settings.clickhouse_database)
+    monkeypatch.setenv("INFERWATCH_KEY", KEY)
+
+    def said(*options: str) -> str:
+        return CliRunner().invoke(app, ["findings", "--json", *options], catch_exceptions=False).stdout
+
+    assert "zorbl" not in said()
+    assert entries(store, 0.0, 10) == []
+    for refused in (["--with-texts"], ["--with-texts", "--why", " "], ["--why", "curiosity"]):
+        assert "--why" in str(CliRunner().invoke(app, ["findings", *refused]).exception)
+    assert entries(store, 0.0, 10) == []
+    assert "zorbl" in said("--with-texts", "--why", "TICKET-3", "--by", "kim")
+    (known,) = entries(store, 0.0, 10)
+    assert (known.who, known.verb, known.why) == ("kim", "findings", "TICKET-3")
 
 
 def test_without_the_text_or_the_right_key_the_hash_stays(store: Store) -> None:

@@ -51,10 +51,18 @@ REFUSED = {
     "CLICKHOUSE_DATABASE": (("", "a`b", "a;b"), "letters, digits"),
     "CLICKHOUSE_USER": (("", " "), "it is empty"),
     "CLICKHOUSE_PASSWORD": (("", "\n"), "it is empty"),
-    "RETENTION_DAYS": (("0", "36501", "-1"), "a whole number from 1 to 36500"),
+    **{
+        f"{name}_DAYS": (("0", "10001", "36500", "-1"), "a whole number from 1 to 10000")
+        for name in ("RETENTION", "TEXT_RETENTION", "CASE_RETENTION", "CLICKHOUSE_COLD")
+    },
+    **{
+        f"CLICKHOUSE_{name}": (("", "a`b", "a'b", "a b"), "letters, digits")
+        for name in ("CLUSTER", "STORAGE_POLICY", "COLD_VOLUME")
+    },
     "KEY": (("", "short", "x" * 31), "at least 32 characters"),
     "SNAPSHOT_KEY": (("", "short", "x" * 31), "at least 32 characters"),
     "PREVIOUS_KEYS": (("", ",", "short", f"{KEY},short"), "keys of at least 32 characters each"),
+    "EVIDENCE_KEY_PATH": (("", " "), "it is empty"),
     "CONTENT_MODE": (("", "FULL", "none"), "one of full, redacted, features"),
     "REDACT_IPS": (("", "on", "2"), "one of 0, 1, false, true, no, yes"),
     "ALARM_BUDGET": (("0", "-1", "nan", "inf", "two"), "a number from 0.001 to 10000"),
@@ -110,11 +118,13 @@ ACCEPTED: Mapping[str, tuple[str, object]] = {
     "CLICKHOUSE_DATABASE": ("watch", "watch"),
     "CLICKHOUSE_USER": ("writer", "writer"),
     "CLICKHOUSE_PASSWORD": (" pa@ss ", "pa@ss"),
-    "RETENTION_DAYS": ("1", 1),
+    **{f"{name}_DAYS": ("1", 1) for name in ("RETENTION", "TEXT_RETENTION", "CASE_RETENTION", "CLICKHOUSE_COLD")},
+    **{f"CLICKHOUSE_{name}": ("of-ours_1", "of-ours_1") for name in ("CLUSTER", "STORAGE_POLICY", "COLD_VOLUME")},
     "DATA_DIR": ("var/lib", Path("var/lib")),
     "KEY": (KEY, KEY),
     "SNAPSHOT_KEY": (KEY, KEY),
     "PREVIOUS_KEYS": (f"{KEY}, {KEY[::-1]}\n", f"{KEY},{KEY[::-1]}"),
+    "EVIDENCE_KEY_PATH": ("keys/evidence.key", Path("keys/evidence.key")),
     "CONTENT_MODE": ("features", "features"),
     "REDACT_IPS": ("Yes", True),
     "ALARM_BUDGET": ("0.5", 0.5),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streams.clickhouse import Migration, Store, StoreError, migrate, migrations
+from streams.clickhouse import Store, StoreError, migrate
+from streams.migrations import Migration, migrations
 from streams.settings import Settings
 from tests.chdb_directory import chdb_url
 

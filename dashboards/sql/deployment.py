@@ -18,6 +18,7 @@ from dashboards.queries import (
     by_severity,
     milliseconds,
     minutes,
+    of_texts,
     percentiles,
     series,
     shown,
@@ -240,7 +241,8 @@ FROM
 WHERE version_ != ''
 GROUP BY component, version_ ORDER BY first_seen DESC, component, version LIMIT 100""")
 
-CANARIES = series(f"""\
+CANARIES = of_texts(
+    f"""\
 WITH asked AS
 (
   SELECT time, prompt_hash, substringUTF8(ifNull(output, ''), 1, 2000) AS answer
@@ -256,7 +258,9 @@ SELECT $__timeInterval(time) AS t, avg(stringJaccardIndexUTF8(answer, stored)) A
   min(stringJaccardIndexUTF8(answer, stored)) AS least_similar
 FROM asked INNER JOIN first_answers USING (prompt_hash)
 WHERE $__timeFilter(time) AND time > asked_first
-GROUP BY t ORDER BY t""")
+GROUP BY t ORDER BY t""",
+    "timeseries",
+)
 
 CHANGES = Query(f"""\
 SELECT decided, if(component = '', 'all of it', component) AS component_, state, {shown("new", 120)} AS version,

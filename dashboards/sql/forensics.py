@@ -3,35 +3,38 @@
 
 from __future__ import annotations
 
-from dashboards.queries import FINDING, Query, chosen, series, shown, value
+from dashboards.queries import FINDING, Query, chosen, of_texts, shown, value
 
 _WORDS = f"$__timeFilter(time) AND hasAllTokens(prompt, {value('words')})"
 """Answered by the index over the words of prompts: nothing is found for no words."""
 
 _EVENT = chosen("event_id", "event")
 
-FOUND = Query(f"""\
+FOUND = of_texts(f"""\
 SELECT if({value("words")} = '', NULL, toNullable(count())) AS calls, nullIf(uniqExact(deployment), 0) AS deployments,
   nullIf(uniqExact(principal), 0) AS callers
 FROM inference_events WHERE {_WORDS}""")
 
-FIRST_FOUND = Query(f"""\
+FIRST_FOUND = of_texts(f"""\
 SELECT toFloat64(toUnixTimestamp64Milli(minOrNull(inference_events.time))) AS first_asked,
   toFloat64(toUnixTimestamp64Milli(maxOrNull(inference_events.time))) AS last_asked
 FROM inference_events WHERE {_WORDS}""")
 
-OVER_TIME = series(f"""\
+OVER_TIME = of_texts(
+    f"""\
 SELECT $__timeInterval(time) AS t, {shown("deployment", 80)} AS name, count() AS calls
 FROM inference_events WHERE {_WORDS}
-GROUP BY t, name ORDER BY t, calls DESC, name LIMIT 10 BY t""")
+GROUP BY t, name ORDER BY t, calls DESC, name LIMIT 10 BY t""",
+    "timeseries",
+)
 
-WHO = Query(f"""\
+WHO = of_texts(f"""\
 SELECT principal, deployment, count() AS calls, uniqExact(prompt_hash) AS different_prompts,
   countIf(refused) AS refused, min(time) AS first_asked, max(time) AS last_asked
 FROM inference_events WHERE {_WORDS}
 GROUP BY principal, deployment ORDER BY calls DESC, deployment, principal LIMIT 50""")
 
-CALLS = Query(f"""\
+CALLS = of_texts(f"""\
 SELECT time, event_id, deployment, principal, {shown("prompt", 400)} AS asked, {shown("output", 400)} AS answered,
   refused, failed
 FROM inference_events WHERE {_WORDS}
@@ -39,11 +42,10 @@ ORDER BY inference_events.time DESC LIMIT 100""")
 
 _COLUMNS = (
     "event_id, topic, partition, offset, event_index, record_time, time, source, operation, deployment, model, "
-    "served_model, provider, components, principal, network, user_agent, session, region, input_tokens, output_tokens, "
-    "cached_tokens, reasoning_tokens, temperature, top_p, max_tokens, n, logprobs, top_logprobs, logit_bias, stream, "
-    "latency_s, ttft_s, failed, refused, finish_reason, error_type, http_status, cost_usd, prompt, output, system, "
-    "conversation, features, prediction, score, egress_hosts, style, prompt_hash, prompt_template, prompt_simhash, "
-    "trace_id, span_id, response_id"
+    "served_model, provider, components, principal, network, user_agent, session, region, input_tokens, "
+    "output_tokens, cached_tokens, reasoning_tokens, temperature, top_p, max_tokens, n, logprobs, top_logprobs, "
+    "logit_bias, stream, latency_s, ttft_s, failed, refused, finish_reason, error_type, http_status, cost_usd, score, "
+    "egress_hosts, style, prompt_hash, prompt_template, prompt_simhash, trace_id, span_id, response_id"
 )
 
 EVENT = Query(f"""\
@@ -55,15 +57,15 @@ FROM
 )
 WHERE pair.2 NOT IN ('null', '""', '[]', '{{}}')""")
 
-TEXTS = Query(f"""\
+TEXTS = of_texts(f"""\
 SELECT said.1 AS part, {shown("said.2", 20_000)} AS text
 FROM
 (
-  SELECT arrayJoin([('system', ifNull(system, '')), ('prompt', ifNull(prompt, '')), ('output', ifNull(output, ''))])
-    AS said
+  SELECT arrayJoin([('system', ifNull(system, '')), ('prompt', ifNull(prompt, '')), ('output', ifNull(output, '')),
+    ('conversation', conversation), ('features', features), ('prediction', ifNull(prediction, ''))]) AS said
   FROM inference_events WHERE {_EVENT} LIMIT 1 BY said.1
 )
-WHERE text != ''""")
+WHERE text NOT IN ('', '{{}}', '[]')""")
 
 CITED_BY = Query(f"""\
 SELECT {FINDING}, finding_id
@@ -75,7 +77,7 @@ _ITS = f"""\
   FROM inference_events WHERE {_EVENT}"""
 """What calls around the chosen event are found by; empty where no such event is stored."""
 
-SAME_PROMPT = Query(f"""\
+SAME_PROMPT = of_texts(f"""\
 WITH
 (
 {_ITS}
@@ -85,7 +87,7 @@ FROM inference_events
 WHERE $__timeFilter(time) AND its.4 != 0 AND prompt_hash = its.4
 ORDER BY inference_events.time DESC LIMIT 50""")
 
-SAME_SESSION = Query(f"""\
+SAME_SESSION = of_texts(f"""\
 WITH
 (
 {_ITS}

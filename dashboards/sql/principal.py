@@ -115,8 +115,7 @@ SELECT member AS principal, {value("deployment")} AS deployment, sumIf(made, kin
 FROM edges GROUP BY member ORDER BY calls DESC, principal LIMIT 100""")
 
 LAST_EVENTS = Query(f"""\
-SELECT time, event_id, model, {shown("prompt", 300)} AS asked, {shown("output", 300)} AS answered, input_tokens,
-  output_tokens, latency_s, failed, refused, network, user_agent
+SELECT time, event_id, model, input_tokens, output_tokens, latency_s, failed, refused, network, user_agent
 FROM inference_events WHERE {_HERE}
 ORDER BY toStartOfHour(inference_events.time) DESC, inference_events.time DESC LIMIT 50""")
 

@@ -72,7 +72,8 @@ class Curve(msgspec.Struct, kw_only=True):
 class Outcome(msgspec.Struct, kw_only=True):
     """What a detector said about a stretch of the past, and what it cost.
 
-    `usable` observations had the fields it needs. `warming` are subjects by how many observations they still lack.
+    `usable` observations had the fields it needs. `warming` are subjects by how many observations they still lack,
+    of `subjects` that there were.
     """
 
     detector: str
@@ -83,6 +84,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     cpu_s: float = 0.0
     findings: list[Finding] = msgspec.field(default_factory=list)
     warming: dict[str, int] = msgspec.field(default_factory=dict)
+    subjects: int = 0
 
     @property
     def per_second(self) -> float:
@@ -142,6 +144,7 @@ class Trial:
                 f"none of {self.outcome.observations} events has what {self._id} needs ({needed}); what is not stored "
                 "(texts, with INFERWATCH_CONTENT_MODE=features) cannot be computed again: play the logs with --from"
             )
+        self.outcome.subjects = len(self._subjects)
         for subject in self._subjects:
             lacks = self._bank.warming(subject).get(self._id, 0)
             if lacks:

@@ -9,7 +9,7 @@ from before the span at its beginning.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -68,12 +68,11 @@ def recollect(store: Store, wanted: Wanted, key: bytes) -> Iterator[list[Observa
     asked = {**msgspec.to_builtins(wanted), "limit": PAGE}
     notices = deque([] if wanted.principal else told(store, wanted.deployment, wanted.until_ms))
     while rows := store.query(_EVENTS, {**asked, **place}):
-        observed = features.observe([_event(row) for row in rows], key)
         page: list[Observation] = []
-        for row, observation in zip(rows, observed, strict=True):
+        for row, observation in zip(rows, observations(rows, key), strict=True):
             while notices and notices[0].time_s * 1_000 <= row["record_ms"]:
                 page.append(notices.popleft())
-            page.append(_restored(row, observation))
+            page.append(observation)
         yield page
         last = rows[-1]
         place = {
@@ -83,6 +82,12 @@ def recollect(store: Store, wanted: Wanted, key: bytes) -> Iterator[list[Observa
         }
     if notices:
         yield list(notices)
+
+
+def observations(rows: Sequence[dict[str, Any]], key: bytes) -> list[Observation]:
+    """Rows of events, with their time as `time_s`, as the observations they were."""
+    observed = features.observe([_event(row) for row in rows], key)
+    return [_restored(row, each) for row, each in zip(rows, observed, strict=True)]
 
 
 def _restored(row: dict[str, Any], observed: Observation) -> Observation:

@@ -51,6 +51,7 @@ WHERE incidents_latest.severity >= {severity:String}
   AND (state != 'merged' OR {merged:Bool})
 ORDER BY last DESC, incident_id LIMIT {limit:UInt32}
 """
+_LIST_KEPT = _LIST.replace("incidents_latest", "incidents_kept").replace("FROM incident_verdicts", "FROM verdicts_kept")
 _HISTORY = f"""
 SELECT incident_id, verdict, note, said_by, assignee, toFloat64(said_at) AS said_s FROM incident_verdicts FINAL
 WHERE incident_id = {{incident_id:String}} ORDER BY said_at DESC LIMIT {_MOST_SAID}
@@ -130,8 +131,17 @@ def overdue(store: Store, now_s: float, quiet_s: float) -> list[Incident]:
 
 def listed(store: Store, asked: Asked) -> list[Case]:
     """The newest cases that match, in order of event time. Raises `StoreError`."""
+    return _listed(store, asked, _LIST)
+
+
+def kept(store: Store, asked: Asked) -> list[Case]:
+    """As `listed`, with those too whose time is over and that are held. Raises `StoreError`."""
+    return _listed(store, asked, _LIST_KEPT)
+
+
+def _listed(store: Store, asked: Asked, sql: str) -> list[Case]:
     rows = store.query(
-        _LIST,
+        sql,
         {
             "severity": asked.severity.value,
             "deployment": asked.deployment,

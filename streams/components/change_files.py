@@ -34,14 +34,14 @@ GROUP BY deployment, component, version
 _TOLD_CHANGES = """
 SELECT deployment, component, new, old, state, who, ticket, reason, toFloat64(holds_from) AS from_s,
        toFloat64(holds_until) AS until_s, event_id, toFloat64(decided) AS said_s
-FROM changes_latest
+FROM changes_kept
 WHERE (deployment = {deployment:String} OR {deployment:String} = '')
   AND decided < fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC')
 """
 _TOLD_REPORTS = """
 SELECT deployment, subject, source, digest, components, risks, tools, abilities, event_id,
        toFloat64(attested) AS said_s
-FROM component_reports_latest
+FROM component_reports_kept
 WHERE (deployment = {deployment:String} OR {deployment:String} = '')
   AND attested < fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC')
 """

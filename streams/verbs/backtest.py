@@ -22,8 +22,10 @@ from streams.asking import Filter, span_s
 from streams.backtesting import curves
 from streams.backtesting.backtest import EAGER_PER_DAY, Change, Curve, Outcome, Trial, budget_of, compare, tally, traced
 from streams.backtesting.variants import source_of, variant
+from streams.custody.access import Access, Why, because, record
 from streams.settings import Settings, SettingsError
 from streams.show import finding_line
+from streams.stores import By, person
 
 _FIRED_LIMIT = 100_000
 _KINDS = {"new": "red", "gone": "magenta", "earlier": "green", "later": "yellow", "same": "dim"}
@@ -44,11 +46,17 @@ def backtest(  # noqa: PLR0913 - one parameter an option
     file: Annotated[str, typer.Option("--from", help="Logs to play instead of stored events; - for stdin.")] = "",
     deployment: Annotated[str, typer.Option(help="Only events of this deployment.")] = "",
     principal: Annotated[str, typer.Option(help="Only events of this principal (its pseudonym).")] = "",
+    why: Why = "",
+    by: By = "",
     plot: Annotated[Path | None, typer.Option(help="Draw score and threshold over time: a .svg or .png.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document for machines.")] = False,
 ) -> None:
-    """Run a detector version or setting over stored events, and say what it would have said otherwise."""
+    """Run a detector version or setting over stored events, and say what it would have said otherwise.
+
+    It shows no text, and reads those of stored calls to see what the detector saw: say --why, which is recorded.
+    """
     settings = Settings.from_env(os.environ)
+    reason = "" if file else because(why)
     asked = dict(_pair(each) for each in changes or ())
     budget, numbers = budget_of(settings, asked)
     candidate = variant(detector, source_of(detector, code), numbers)
@@ -65,7 +73,15 @@ def backtest(  # noqa: PLR0913 - one parameter an option
         _play(settings, file, lambda seen: _only(seen, deployment, principal), [*trials, shipped])
         fired, against = shipped.finish().findings, "what the shipped detector says about the same events"
     else:
-        fired = _recall(detector, (since, until), deployment, principal, trials)
+        access = Access(
+            who=person(by),
+            verb="backtest",
+            why=reason,
+            what=f"texts played to {detector}, none shown",
+            parameters={"deployment": deployment, "detector": detector, "since": since, "until": until},
+            subjects=[principal] if principal else (),
+        )
+        fired = _recall(detector, (since, until), (deployment, principal), trials, access)
         against = "what was said then"
     outcome = trial.finish()
     found = compare(fired, outcome.findings)
@@ -112,9 +128,9 @@ def _play(
 
 
 def _recall(
-    detector: str, span: tuple[str, str], deployment: str, principal: str, trials: Sequence[Trial]
+    detector: str, span: tuple[str, str], whose: tuple[str, str], trials: Sequence[Trial], access: Access
 ) -> list[Finding]:
-    """Stored events into the trials; what was said about them then."""
+    """Stored events of a deployment and principal into the trials; what was said about them then."""
     from streams.addressing import at_hand  # noqa: PLC0415 - as above
     from streams.asking import list_findings  # noqa: PLC0415 - as above
     from streams.backtesting.recollecting import Wanted, count, recollect  # noqa: PLC0415 - as above
@@ -122,6 +138,7 @@ def _recall(
     from streams.keys import load_keys  # noqa: PLC0415 - as above
 
     now_s = time.time()
+    deployment, principal = whose
     since_s, until_s = span_s("--since", span[0]), span_s("--until", span[1])
     wanted = Wanted(
         since_ms=max(int((now_s - since_s) * 1_000), 0),
@@ -132,6 +149,7 @@ def _recall(
     with at_hand(Settings.from_env(os.environ), os.environ) as settings:
         store = Store.connect(settings)
         try:
+            record(store, access)
             with _progress() as shown:
                 task = shown.add_task("backtest", total=count(store, wanted))
                 first_s, last_s = float("inf"), float("-inf")

@@ -175,11 +175,11 @@ def beginning_of(incident_id: str) -> str:
     return beginning
 
 
-def one_case(store: Store, beginning: str) -> Case:
-    """The one incident whose id begins so. Raises `SettingsError`."""
+def one_case(store: Store, beginning: str, ask: Callable[[Store, Asked], list[Case]] | None = None) -> Case:
+    """The one incident whose id begins so; `ask` may know of more than is listed. Raises `SettingsError`."""
     from streams.cases.case_files import Asked, listed  # noqa: PLC0415 - as above
 
-    cases = listed(store, Asked(incident_id=beginning, limit=2, merged=True))
+    cases = (ask or listed)(store, Asked(incident_id=beginning, limit=2, merged=True))
     if not cases:
         raise SettingsError(f"no incident {beginning}; `inferwatch incidents list` prints their ids")
     if len(cases) > 1:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from streams.asking import span_s
+from streams.custody.access import Access, Why, because, record
 from streams.privacy import ContentMode
 from streams.redaction import Redactor
 from streams.settings import Settings, SettingsError
+from streams.stores import By, person
 from streams.verbs.incidents import beginning_of, one_case
+from streams.writing import check_place, write_whole
 
 if TYPE_CHECKING:
     from streams.clickhouse import Store
@@ -38,8 +41,11 @@ def report(
         str, typer.Option("--output", "-o", metavar="FILE", help="Where to write it; - for standard output.")
     ] = "inferwatch-report.html",
     with_texts: Annotated[  # noqa: FBT002 - Typer's flags are boolean defaults
-        bool, typer.Option("--with-texts", help="Prompts and outputs of the sample too, redacted once more.")
+        bool,
+        typer.Option("--with-texts", help="Prompts and outputs of the sample too, redacted; needs --why."),
     ] = False,
+    why: Why = "",
+    by: By = "",
 ) -> None:
     """Write one self-contained HTML file: what is wrong, where, since when, and what to do."""
     from streams.addressing import at_hand  # noqa: PLC0415 - verbs that need no store start faster
@@ -54,20 +60,22 @@ def report(
         raise SettingsError("--with-texts: INFERWATCH_CONTENT_MODE is features: no text is to leave")
     if incident_id and since:
         raise SettingsError("--since: an incident has a time of its own; leave one of them out")
+    access = Access(who=person(by), verb="report", why=because(why)) if with_texts else None
     beginning = beginning_of(incident_id) if incident_id else ""
     since_s = span_s("--since", since or _DAY)
-    _check(file)
+    if file != STANDARD_OUTPUT:
+        check_place(Path(file))
     with at_hand(settings, os.environ) as here:
         store = Store.connect(here)
         try:
-            document = _case(store, beginning, here, with_texts=with_texts) if beginning else _overview(store, since_s)
+            document = _case(store, beginning, here, access) if beginning else _overview(store, since_s)
         finally:
             store.close()
     page = rendered(document, charts=can_draw()).encode("utf-8", "backslashreplace")
     if file == STANDARD_OUTPUT:
         sys.stdout.buffer.write(page)
         return
-    _write(Path(file), page)
+    write_whole(Path(file), [page])
     typer.echo(f"wrote {file} ({len(page) / 1_000:,.0f} kB): {document.verdict.split('. ')[0]}", err=True)
     if not can_draw():
         typer.echo(f"tables in place of charts: matplotlib is missing; install {INSTALL}", err=True)
@@ -80,27 +88,14 @@ def _overview(store: Store, since_s: float) -> Document:
     return overview(installation(store, since_s, time.time(), version("inferwatch")))
 
 
-def _case(store: Store, beginning: str, settings: Settings, *, with_texts: bool) -> Document:
+def _case(store: Store, beginning: str, settings: Settings, access: Access | None) -> Document:
+    """The report of an incident; with texts where that is an `access`, which is recorded first."""
     from streams.reporting.case_gathering import case_facts  # noqa: PLC0415 - as above
     from streams.reporting.case_page import case_page  # noqa: PLC0415 - as above
 
-    redact = Redactor(ips=settings.redact_ips).redact if with_texts else None
-    return case_page(case_facts(store, one_case(store, beginning), time.time(), version("inferwatch"), redact))
-
-
-def _check(file: str) -> None:
-    """Raises `SettingsError` where nothing could be written: before the work, not after."""
-    if file != STANDARD_OUTPUT and not Path(file).absolute().parent.is_dir():
-        raise SettingsError(f"--output: there is no directory {Path(file).absolute().parent}")
-
-
-def _write(path: Path, page: bytes) -> None:
-    """The whole file or none of it, for its owner only: it names who called, and may hold what they wrote."""
-    descriptor, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=".inferwatch-report-")
-    try:
-        with os.fdopen(descriptor, "wb") as written:
-            written.write(page)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    case = one_case(store, beginning)
+    if access is not None:
+        asked = {"incident": case.incident.incident_id, "deployment": case.incident.deployment}
+        record(store, msgspec.structs.replace(access, what="texts of a sample of calls", parameters=asked))
+    redact = Redactor(ips=settings.redact_ips).redact if access is not None else None
+    return case_page(case_facts(store, case, time.time(), version("inferwatch"), redact))

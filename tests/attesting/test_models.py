@@ -146,7 +146,7 @@ def test_safetensors_that_break_the_format_are_an_alarm_and_still_hashed(tmp_pat
         ("model.bin", zipped({"archive/data.pkl": pickle.dumps(Harm(), 2)}, zipfile.ZIP_DEFLATED)),
         ("model.zip", zipped({"deep/er/innocent.json": pickle.dumps(Harm())})),
         ("model.nemo", tarred({"weights.ckpt": pickle.dumps(Harm())})),
-        ("model.joblib", gzip.compress(pickle.dumps(Harm()))),
+        ("model.joblib", gzip.compress(pickle.dumps(Harm()), mtime=0)),
         ("other.joblib", zlib.compress(pickle.dumps(Harm()))),
         ("third.joblib", bz2.compress(pickle.dumps(Harm()))),
         ("array.npy", array(np.array([Harm()], dtype=object))),

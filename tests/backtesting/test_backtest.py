@@ -23,6 +23,7 @@ from streams.backtesting.variants import source_of, variant
 from streams.cli import app
 from streams.clickhouse import Store, migrate
 from streams.composing import PATIENCE, make_pipeline
+from streams.custody.access import entries
 from streams.dlq import Record
 from streams.keys import derive
 from streams.pipeline import Stored
@@ -249,7 +250,7 @@ def test_stored_events_are_compared_with_what_fired_then(
     store.close()
     monkeypatch.setenv("INFERWATCH_CLICKHOUSE_URL", database.clickhouse_url)
     monkeypatch.setenv("INFERWATCH_CLICKHOUSE_DATABASE", database.clickhouse_database)
-    asked = ["backtest", "--detector", DETECTOR, "--since", "36500d", "--json"]
+    asked = ["backtest", "--detector", DETECTOR, "--since", "36500d", "--json", "--why", "INC-7", "--by", "kim"]
     done = typed.invoke(app, asked, catch_exceptions=False)
     assert json.loads(done.stdout)["difference"] == tally(compare(fired, fired))
     strict = typed.invoke(app, [*asked, "--set", "alarm_budget=0.001"], catch_exceptions=False)
@@ -259,6 +260,10 @@ def test_stored_events_are_compared_with_what_fired_then(
     assert answer["observations"] == len(rows) and answer["events_per_s"] > 1_000
     elsewhere = typed.invoke(app, [*asked, "--deployment", "support-chat"], catch_exceptions=False)
     assert not any(json.loads(elsewhere.stdout)["difference"].values())
+    store = Store.connect(database)
+    known = [(each.who, each.verb, each.why) for each in entries(store, 0.0, 10)]
+    store.close()
+    assert known == [("kim", "backtest", "INC-7")] * 3
 
 
 @pytest.fixture(scope="module")
@@ -295,6 +300,7 @@ def test_another_version_is_a_file(typed: CliRunner, logs: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
+        (["--detector", DETECTOR, "--why", " "], "--why: say why"),
         (["--detector", "nothing"], "is no detector"),
         (["--detector", DETECTOR, "--set", "warm_up"], "KEY=VALUE"),
         (["--detector", DETECTOR, "--plot", "x.pdf"], ".svg or .png"),
@@ -304,6 +310,6 @@ def test_another_version_is_a_file(typed: CliRunner, logs: Path, tmp_path: Path)
     ],
 )
 def test_what_is_typed_wrongly_is_said_before_any_work(wrong: list[str], says: str, typed: CliRunner) -> None:
-    done = typed.invoke(app, ["backtest", *wrong])
+    done = typed.invoke(app, ["backtest", "--why", "a test", *wrong])
     assert isinstance(done.exception, SettingsError)
     assert says in str(done.exception)

@@ -18,8 +18,9 @@ from detectors.bank import discover
 from detectors.types import Evidence, Finding, Severity
 from streams import schema
 from streams.cases.incidents import Incident, Verdict, closed
-from streams.clickhouse import Migration, Store
+from streams.clickhouse import Store
 from streams.metrics import Metrics
+from streams.migrations import Migration
 from streams.readiness import Readiness
 from streams.rows import SavedState
 from streams.settings import Settings
@@ -45,6 +46,8 @@ CHOICES: Mapping[str, str] = {
     "event": "chat2",
     "principal": "principal-1",
     "cohort": COHORT,
+    "sighted": "22",
+    "pseudonym": "principal-1",
 }
 """What is chosen on a dashboard where its variable's first choice, or nothing, would show too little."""
 

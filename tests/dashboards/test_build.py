@@ -13,7 +13,7 @@ import yaml
 
 from dashboards.__main__ import main
 from dashboards.build import DASHBOARDS_IN_GRAFANA, PROVISIONING, provisioning_files, stale
-from dashboards.panels import DATASOURCE_UID
+from dashboards.panels import DATASOURCE_UID, TEXTS_UID
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -58,7 +58,11 @@ def test_panels_alerts_and_data_source_agree_on_one_uid() -> None:
         board = json.loads(files[name])
         asked = [mark for mark in board["annotations"]["list"] if mark["datasource"]["type"] != "grafana"]
         items = (*board["panels"], *board["templating"]["list"], *asked)
-        assert {item["datasource"]["uid"] for item in items if "datasource" in item} == {DATASOURCE_UID}, name
+        asking = {item["datasource"]["uid"] for item in items if "datasource" in item}
+        assert asking - {TEXTS_UID} == {DATASOURCE_UID}, name
+        for panel in board["panels"]:
+            own = panel.get("datasource")
+            assert all(each["datasource"] == own for each in panel.get("targets", [])), panel["title"]
     rules = all_rules()
     assert {step["datasourceUid"] for rule in rules for step in rule["data"]} == {DATASOURCE_UID, "__expr__"}
 
@@ -77,8 +81,21 @@ def test_a_quiet_alert_is_good_and_a_broken_one_is_not_quiet() -> None:
 
 
 def test_no_password_is_in_a_file() -> None:
-    source = yaml.safe_load(provisioning_files()["datasource.yaml"])["datasources"][0]
-    assert source["secureJsonData"] == {"password": "$__file{/run/secrets/clickhouse_grafana_password}"}
+    files = {name: text for name, text in provisioning_files().items() if name.startswith("datasource")}
+    sources = {name: yaml.safe_load(text) for name, text in files.items()}
+    secrets = {name: [each["secureJsonData"] for each in file["datasources"]] for name, file in sources.items()}
+    assert secrets == {
+        "datasource.yaml": [{"password": "$__file{/run/secrets/clickhouse_grafana_password}"}],
+        "datasource-texts-on.yaml": [{"password": "$__file{/run/secrets/grafana_texts_password}"}],
+        "datasource-texts.yaml": [],
+    }
+
+
+def test_where_texts_are_not_to_be_seen_any_more_grafana_is_told_to_forget_their_data_source() -> None:
+    files = {name: yaml.safe_load(text) for name, text in provisioning_files().items() if "texts" in name}
+    (source,) = files["datasource-texts-on.yaml"]["datasources"]
+    assert (source["uid"], source["jsonData"]["username"], source["isDefault"]) == (TEXTS_UID, "grafana_texts", False)
+    assert files["datasource-texts.yaml"]["deleteDatasources"] == [{"name": source["name"], "orgId": 1}]
 
 
 def test_grafana_looks_for_dashboards_where_compose_puts_them() -> None:

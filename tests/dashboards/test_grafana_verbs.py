@@ -79,6 +79,7 @@ def test_pull_diff_is_empty_after_a_push_and_shows_what_was_edited(server: FakeG
 def test_smoke_asks_for_every_panel_and_says_which_one_fails(status: int, server: FakeGrafana) -> None:
     """Grafana tells an error of one query of several by a status of its own, beside the answers of the others."""
     server.broken_status = status
+    server.sources.add("inferwatch-clickhouse-texts")
     typed("push")
     found = typed("smoke")
     assert found.exit_code == 0, found.stdout
@@ -92,6 +93,14 @@ def test_smoke_asks_for_every_panel_and_says_which_one_fails(status: int, server
     (line,) = [line for line in failing.stdout.splitlines() if line.startswith("FAIL")]
     why = f"{server.url}: status 400: code: 47" if status == 400 else "code: 47"
     assert line.endswith(f".json: {panels[0]['title']}: {why}")
+
+
+def test_smoke_leaves_panels_of_texts_out_where_no_texts_are_to_be_seen(server: FakeGrafana) -> None:
+    typed("push")
+    found = typed("smoke")
+    assert (found.exit_code, server.mistakes) == (0, []), found.stdout
+    assert "ok dashboards/forensics.json: Texts (left out: texts are not to be seen in this Grafana)" in found.stdout
+    assert len([line for line in found.stdout.splitlines() if "left out" in line]) < 12
 
 
 def test_smoke_fails_on_an_empty_grafana(server: FakeGrafana) -> None:

@@ -67,7 +67,7 @@ MUTATIONS: dict[str, tuple[Change, str]] = {
     "a table sent as a time series": (lambda board: of_type(board, "stat")["targets"][0].update(format=0), "format"),
     "another data source": (
         lambda board: of_type(board, "stat")["datasource"].update(uid="postgres"),
-        '"inferwatch-clickhouse"',
+        "'\"postgres\"' is not assignable to type 'Uid'",
     ),
     "an override by nothing": (
         lambda board: of_type(board, "table")["fieldConfig"]["overrides"][0].pop("matcher"),

@@ -59,7 +59,8 @@ type Json<T> = unknown extends T ? T
   : T extends Array<infer E> ? Array<Json<E>>
   : T extends object ? {{ [K in keyof T]: Json<T[K]> }} : T;
 
-interface Source {{ type: 'grafana-clickhouse-datasource'; uid: 'inferwatch-clickhouse'; }}
+type Uid = 'inferwatch-clickhouse' | 'inferwatch-clickhouse-texts';
+interface Source {{ type: 'grafana-clickhouse-datasource'; uid: Uid; }}
 interface Asked {{
   refId: string; datasource: Source; editorType: 'sql'; pluginVersion: string; rawSql: string;
 }}

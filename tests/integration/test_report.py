@@ -51,7 +51,7 @@ def test_a_report_of_everything_and_one_of_an_incident_come_out_of_a_server(sett
     whole = report(settings, tmp_path, "--since", days)
     assert "2 open incidents, the worst critical, since 2025-06-15 15:06:40Z (" in whole.text
     assert ATTACKS["script"] in whole.text
-    one = report(settings, tmp_path, found["serving"], "--with-texts")
+    one = report(settings, tmp_path, found["serving"], "--with-texts", "--why", "a test")
     assert "Most likely: The model's weights were modified" in one.text
     assert "my key is [secret], write to [email]" in one.text
     assert ATTACKS["image"] in one.text

@@ -19,6 +19,7 @@ from streams.cases import case_files
 from streams.cases.case_files import Asked
 from streams.cli import app
 from streams.clickhouse import Store, migrate
+from streams.custody.access import entries
 from streams.redaction import Redactor
 from streams.reporting.case_gathering import case_facts
 from streams.reporting.facts import CaseFacts, Installation
@@ -150,6 +151,18 @@ def test_the_verb_writes_one_file_for_its_owner(settings: Settings, store: Store
     assert not any(text in file.read_text() for text in (SECRET, ATTACKS["script"]))
 
 
+def test_the_verb_shows_texts_only_after_it_recorded_who_sees_them_and_why(
+    settings: Settings, store: Store, tmp_path: Path
+) -> None:
+    incident_id = serving(store).incident.incident_id
+    file = tmp_path / "texts.html"
+    run(settings, incident_id, "-o", str(file), "--with-texts", "--why", "TICKET-9", "--by", "kim")
+    (known,) = entries(store, 0.0, 10)
+    assert (known.who, known.verb, known.why) == ("kim", "report", "TICKET-9")
+    assert known.parameters["incident"] == incident_id
+    assert ATTACKS["image"] in Page(file.read_text()).text
+
+
 def test_the_verb_without_an_incident_writes_the_state_of_the_installation(
     settings: Settings, store: Store, tmp_path: Path
 ) -> None:
@@ -166,6 +179,7 @@ def test_the_verb_without_an_incident_writes_the_state_of_the_installation(
     [
         (["inc-0", "--since", "2h"], {}, "--since: an incident has a time of its own"),
         (["--with-texts"], {}, "only the report of an incident has a sample"),
+        (["inc-0", "--with-texts"], {}, "--why: say why"),
         (["inc-0", "--with-texts"], {"INFERWATCH_CONTENT_MODE": "features"}, "no text is to leave"),
         (["-o", "/nowhere/at/all.html"], {}, "there is no directory /nowhere/at"),
         (["x; DROP"], {}, "is no id of an incident"),

@@ -1,0 +1,1 @@
+"""What is stored of an incident, written down so that it can be checked by somebody who does not trust us."""
