@@ -1,14 +1,14 @@
 """Prompts that read like attacks: told to drop its instructions, asked for them, put into a role without rules.
 
 Wording only, and English only: a clue for `catalog/probing.py`, which looks at rates, and never a verdict on one
-prompt. Cost: 3 us for a prompt of 200 characters without any of the words that every pattern needs, 10-40 us for
-others.
+prompt. Cost: 2 us for a prompt of 200 characters without any of the words that every pattern needs, 5-10 us for
+others, several times that for those outside ASCII.
 """
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import re2
 
@@ -29,6 +29,7 @@ _GIVEN_PARTS = (
     "programming",
 )
 _EARLIER = r"(?:previous|prior|above|preceding|earlier|initial|original|hidden|secret|system|so far)"
+_ASCII_SPACE = r"[\t-\r\x1c-\x20]"
 _BROKEN_RULES = ("restrict", "filter", "censor", "ethic", "moral", "content polic", "safety", "openai")
 
 
@@ -37,10 +38,12 @@ class _Wording(NamedTuple):
 
     needs: frozenset[str]
     pattern: re.Pattern[str]
+    plain: Any  # the same for the bytes of ASCII, where both mean the same; RE2 takes a quarter of the time or less
 
 
 def _wording(pattern: str, needs: tuple[str, ...]) -> _Wording:
-    return _Wording(frozenset(needs), re.compile(pattern, re.DOTALL))
+    plain = re2.compile(f"(?s){pattern}".replace(r"\s", _ASCII_SPACE).encode())
+    return _Wording(frozenset(needs), re.compile(pattern, re.DOTALL), plain)
 
 
 _WORDINGS = (
@@ -118,8 +121,19 @@ _WORDINGS = (
 )  # fmt: skip
 
 _PARTS = tuple(sorted(frozenset().union(*(wording.needs for wording in _WORDINGS))))
-_ANY_PART = re2.compile("|".join(re2.escape(part) for part in _PARTS).encode())
-"""All at once in one pass, where `in` takes one each; bytes, since a lone surrogate is no text to it."""
+
+
+def _finder() -> Any:
+    """Finds places in `_PARTS` of what is in a text, in one pass; of bytes, since a lone surrogate is no text to it."""
+    finder = re2.Set.SearchSet()
+    for part in _PARTS:
+        finder.Add(re2.escape(part).encode())
+    finder.Compile()
+    return finder
+
+
+_parts_of = _finder().Match
+_NEEDED = [frozenset(map(_PARTS.index, wording.needs)) for wording in _WORDINGS]
 
 _MANY_WORDS, _FEW_DISTINCT = 40, 0.1
 """One thing over and over floods what stands around it."""
@@ -129,10 +143,13 @@ def reads_like_attack(prompt: str) -> bool:
     """Whether the wording of a prompt is that of an injection, a jailbreak or a request for hidden instructions."""
     text = prompt if len(prompt) <= _HEAD_CHARS + _TAIL_CHARS else prompt[:_HEAD_CHARS] + "\n" + prompt[-_TAIL_CHARS:]
     text = text.casefold()
-    if _ANY_PART.search(text.encode("utf-8", "replace")):
-        present = {part for part in _PARTS if part in text}
-        for needs, pattern in _WORDINGS:
-            if not present.isdisjoint(needs) and pattern.search(text):
+    data = text.encode("utf-8", "replace")
+    if present := _parts_of(data):
+        is_plain = text.isascii()
+        for needed, wording in zip(_NEEDED, _WORDINGS, strict=True):
+            if not needed.isdisjoint(present) and (
+                wording.plain.search(data) if is_plain else wording.pattern.search(text)
+            ):
                 return True
     return len(text) >= 2 * _MANY_WORDS - 1 and _floods(text.split())
 

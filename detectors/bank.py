@@ -19,7 +19,7 @@ import math
 import operator
 import pkgutil
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -27,7 +27,7 @@ from detectors import catalog
 from detectors.alarms import Budget
 from detectors.base import COHORT, DEPLOYMENT, PRINCIPAL, Detector, dump, load
 from detectors.newcomers import Newcomers
-from detectors.subjects import Subject
+from detectors.subjects import Stretch, Subject, Taken, warmed
 from detectors.types import BASELINE, Detection, Evidence, Finding, Observation, Severity
 
 MAX_SUBJECTS = 100_000
@@ -52,6 +52,10 @@ def discover() -> dict[str, type[Detector]]:
         ]
         (found[module.name],) = kinds
     return found
+
+
+def _sets_baseline(observation: Observation) -> bool:
+    return observation.notice is not None and observation.notice.kind == BASELINE
 
 
 class SubjectState(msgspec.Struct, frozen=True):
@@ -191,37 +195,41 @@ class Bank:
 
     def apply(self, partition: int, offset: int, observations: Sequence[Observation]) -> list[Finding]:
         """Learn the observations of one message; what a subject has already learned is skipped."""
-        taken: dict[str, tuple[Subject, list[tuple[int, Observation]]]] = {}
-        for place, observation in enumerate(observations):
-            name = self.subject_of(observation)
-            if name is None:
-                continue
-            if name in taken:
-                taken[name][1].append((place, observation))
-                continue
-            subject = self._subjects.get(name)
-            if subject is None:
-                subject = self._enter(name, partition, self._patience if observation.notice is None else 1)
-            if subject is not None and offset >= subject.next_offset:
-                taken[name] = subject, [(place, observation)]
+        return self.apply_all(partition, [(offset, observations)])
+
+    def apply_all(self, partition: int, messages: Iterable[tuple[int, Sequence[Observation]]]) -> list[Finding]:
+        """Learn messages of one partition, offset and observations, as `apply` does one after the other.
+
+        Each detector takes what all of them have of its subject at once: small messages cost as little as large ones.
+        """
+        taken: dict[str, Taken] = {}
+        places = itertools.count()
+        for offset, observations in messages:
+            for observation, place in zip(observations, places, strict=False):
+                name = self.subject_of(observation)
+                if name is None:
+                    continue
+                if name in taken:
+                    taken[name].add(place, offset, observation)
+                    continue
+                subject = self._subjects.get(name)
+                if subject is None:
+                    subject = self._enter(name, partition, self._patience if observation.notice is None else 1)
+                if subject is not None and offset >= subject.next_offset:
+                    taken[name] = Taken(subject, place, offset, observation)
         found: list[tuple[int, Finding]] = []
-        for name, (subject, learned) in taken.items():
-            self._learn(name, subject, learned, found)
+        for name, each in taken.items():
+            subject = each.subject
+            self._learn(name, subject, each.stretch, found)
             subject.settle()
-            subject.next_offset = offset + 1
+            subject.next_offset = each.offset + 1
             self._changed.add(name)
             self._subjects.move_to_end(name)
         # Not before: a subject that leaves in the middle of a message takes the wrong next offset with it.
         self._evict()
         return [finding for _, finding in sorted(found, key=operator.itemgetter(0))]
 
-    def _learn(
-        self,
-        name: str,
-        subject: Subject,
-        learned: list[tuple[int, Observation]],
-        found: list[tuple[int, Finding]],
-    ) -> None:
+    def _learn(self, name: str, subject: Subject, learned: Stretch, found: list[tuple[int, Finding]]) -> None:
         """Observations of one message to all detectors of their subject.
 
         One detector after the other, each over all of them: what it works with stays in the processor's caches, which
@@ -229,14 +237,14 @@ class Bank:
         """
         calls = learned
         afresh: list[int] = []
-        if any(observation.notice is not None for _, observation in learned):
-            calls = [each for each in learned if each[1].notice is None]
-            afresh = [place for place, each in learned if each.notice is not None and each.notice.kind == BASELINE]
+        if learned.has_notices:
+            calls = learned.only(observation.notice is None for observation in learned.observations)
+            afresh = learned.only(_sets_baseline(observation) for observation in learned.observations).places
         for detector_id in subject.detectors:
             meant = learned if detector_id in self._noticing else calls
             if afresh and self.kinds[detector_id].metadata.rebaselined:
                 self._feed_afresh(detector_id, name, subject, meant, sorted(set(afresh)), found)
-            elif meant:
+            elif meant.places:
                 afresh += self._feed(detector_id, name, subject, meant, found)
 
     def _feed_afresh(
@@ -244,7 +252,7 @@ class Bank:
         detector_id: str,
         name: str,
         subject: Subject,
-        learned: list[tuple[int, Observation]],
+        learned: Stretch,
         afresh: list[int],
         found: list[tuple[int, Finding]],
     ) -> None:
@@ -253,45 +261,48 @@ class Bank:
             if start >= 0:
                 subject.replace(detector_id, self.kinds[detector_id](share=self._share))
                 subject.rest(detector_id)
-            self._feed(detector_id, name, subject, [each for each in learned if start <= each[0] < end], found)
+            self._feed(detector_id, name, subject, learned.only([start <= at < end for at in learned.places]), found)
 
     def _feed(
         self,
         detector_id: str,
         name: str,
         subject: Subject,
-        learned: list[tuple[int, Observation]],
+        learned: Stretch,
         found: list[tuple[int, Finding]],
     ) -> list[int]:
         """Observations to one detector, in order; where it asks for a new baseline. One that breaks is replaced."""
-        detector = subject.detectors[detector_id]
-        afresh = []
-        # Counting toward the warm-up of those that are not ready: all of them are soon, and then it is free.
-        warming = detector_id in subject.warming
-        for place, observation in learned:
-            if warming and observation.notice is None:
-                detector.hear(observation)
-                warming = detector.lacks > 0
+        places, observations = learned.places, learned.observations
+        afresh: list[int] = []
+        begun, count = 0, len(places)
+        while begun < count:
+            # What is left of it says which observation a detection, or a fault, is of.
+            waiting = iter(observations[begun:] if begun else observations)
+            detector = subject.detectors[detector_id]
             try:
-                detection = detector.update(observation)
+                if detector_id in subject.warming:
+                    said = warmed(detector, observations[begun:], waiting)
+                else:
+                    said = detector.learn(waiting)
+                for detection in said:
+                    at = count - 1 - operator.length_hint(waiting)
+                    place, observation = places[at], observations[at]
+                    if detection.rebaselines:
+                        afresh.append(place)
+                    spoken = " ".join(filter(None, (detector_id, detection.subject, detection.fact)))
+                    if subject.speaks(spoken, observation.time_s, detection.severity):
+                        found.append((place, self._finding(detector_id, name, observation, detection)))
+                begun = count
             except BaseException as error:
                 # River's Rust parts panic with a BaseException of their own; anything else of that kind is the
                 # process being stopped.
                 if not isinstance(error, Exception) and type(error).__module__ != "pyo3_runtime":
                     raise
-                detector = self.kinds[detector_id](share=self._share)
-                warming = detector.lacks > 0
-                subject.replace(detector_id, detector)
+                begun = max(count - operator.length_hint(waiting), begun + 1)
+                place, observation = places[begun - 1], observations[begun - 1]
+                subject.replace(detector_id, self.kinds[detector_id](share=self._share))
                 if subject.speaks(f"{DETECTOR_FAULT} {detector_id}", observation.time_s, Severity.MEDIUM):
                     found.append((place, self._fault(detector_id, type(error).__name__, name, observation)))
-                continue
-            if detection is None:
-                continue
-            if detection.rebaselines:
-                afresh.append(place)
-            spoken = " ".join(filter(None, (detector_id, detection.subject, detection.fact)))
-            if subject.speaks(spoken, observation.time_s, detection.severity):
-                found.append((place, self._finding(detector_id, name, observation, detection)))
         return afresh
 
     def take_changed(self) -> list[tuple[str, int, int, bytes]]:

@@ -7,7 +7,10 @@ their encoding and forgetting to save one is not possible. River objects are fie
 
 from __future__ import annotations
 
+import functools
+import operator
 import pickle
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, get_origin
 
 import msgspec
@@ -58,10 +61,16 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
 
     def can_use(self, observation: Observation) -> bool:
         """Whether an observation has the fields that are needed."""
-        for name in self.requires:
-            if getattr(observation, name) is None:
-                return False
-        return not self.any_of or any(getattr(observation, name) is not None for name in self.any_of)
+        if self.requires and None in _fields(self.requires)(observation):
+            return False
+        return not self.any_of or any(each is not None for each in _fields(self.any_of)(observation))
+
+
+@functools.cache
+def _fields(names: tuple[str, ...]) -> Callable[[Observation], tuple[Any, ...]]:
+    """What gives the fields `names` of an observation: in a worker that is asked of each while it warms up."""
+    found: Callable[[Observation], Any] = operator.attrgetter(*names)
+    return found if len(names) > 1 else lambda observation: (found(observation),)
 
 
 class Detector(msgspec.Struct, kw_only=True):
@@ -69,8 +78,10 @@ class Detector(msgspec.Struct, kw_only=True):
 
     `share` is how many false alarms per day this instance may cost (see `alarms`). A detector never
     sees a clock: time is `observation.time_s`, which may repeat, run backwards or be absurd. A field
-    that is `None` is unknown and must not be learned from. `update` costs microseconds and its state
+    that is `None` is unknown and must not be learned from. An observation costs microseconds and the state
     is bounded whatever is sent.
+
+    It has `update` or `learn`, whichever is told more easily; each is made of the other.
 
     `heard` counts usable observations while it warms up; whoever feeds it does that (`hear`).
     """
@@ -82,7 +93,18 @@ class Detector(msgspec.Struct, kw_only=True):
 
     def update(self, observation: Observation) -> Detection | None:
         """Learn one observation and say what it gave away, if anything."""
-        raise NotImplementedError
+        if type(self).learn is Detector.learn:
+            raise NotImplementedError
+        said = [*self.learn((observation,))]
+        return said[0] if said else None
+
+    def learn(self, observations: Iterable[Observation]) -> Iterator[Detection]:
+        """Learn the observations of a message, in order; each detection comes before the next observation is taken.
+
+        How a stream is cut into messages makes no difference: whatever is kept in local names between two
+        observations is state again when the last one, or one that gave something away, is learned.
+        """
+        return filter(None, map(self.update, observations))
 
     @property
     def reading(self) -> tuple[float, float] | None:
@@ -94,10 +116,11 @@ class Detector(msgspec.Struct, kw_only=True):
         """How many usable observations it lacks before it can say anything: 0 when it is ready, else it warms up."""
         return max(self.metadata.warm_up - self.heard, 0)
 
-    def hear(self, observation: Observation) -> None:
-        """Count an observation that is about to be learned toward the warm-up."""
-        if self.metadata.can_use(observation):
-            self.heard += 1
+    def hear(self, *observations: Observation) -> None:
+        """Count observations that are about to be learned toward the warm-up, up to its end."""
+        metadata = self.metadata
+        if usable := sum(map(metadata.can_use, observations)):
+            self.heard = min(self.heard + usable, max(metadata.warm_up, self.heard))
 
 
 def dump(detector: Detector) -> bytes:

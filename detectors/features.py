@@ -6,10 +6,11 @@ class, length and the entropy in one matrix product.
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import struct
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -17,6 +18,7 @@ from detectors import attacks, prompt_space, wording
 from detectors.hosts import hosts
 from detectors.layouts import layouts
 from detectors.leaks import leaks
+from detectors.shapes import shapes
 from detectors.sketches import sketches
 from detectors.tabular import Tables
 from detectors.tokens import opening, tokens
@@ -46,11 +48,16 @@ _DIGITS = STYLE.index("digits")
 _MAX_TEXT_BYTES = 65_536
 """Texts are read up to here: one 10 MB answer must not stall the batch it is in."""
 
-_MAX_PROMPT_WORDS = 64
+_MAX_PROMPT_WORDS, _MAX_PROMPT_CHARS = 64, 4_096
+_CACHED_WORDS, _MAX_CACHED_BYTES = 65_536, 80
+"""Words whose hash is kept at hand, about 12 MB: language repeats itself, and a hash costs ten times a look-up."""
+
+_CACHED_PHRASES, _MAX_PHRASE_BYTES = 16_384, 160
+"""Templates and first words whose hash is kept at hand, at most about 5 MB."""
+
 _NO_LETTERS = bytes(byte for byte in range(128) if not chr(byte).isalnum())
 _END_WORDS, _END_CHARS = 3, 200
 _LABEL_LETTERS, _END_LETTERS = 4, 10
-_COMPONENT_NAMES = Components.__struct_fields__
 
 _CLASSES = ("uppercase", "digits", "punctuation", "markup", "non_ascii", "line_breaks", "commas", "sentence_ends")
 _WHITESPACE = b" \t\n\r\x0b\x0c"
@@ -75,6 +82,8 @@ def _class_matrix() -> npt.NDArray[np.float64]:
 
 
 _CLASS_MATRIX = _class_matrix()
+_ROWS = 64
+"""Texts whose histograms are multiplied at once: for more OpenBLAS wakes threads, which spin longer than they work."""
 
 
 def style(texts: Sequence[str]) -> npt.NDArray[np.float64]:
@@ -89,10 +98,10 @@ def style(texts: Sequence[str]) -> npt.NDArray[np.float64]:
     sizes = np.maximum(lengths, 1).astype(float)
     shares = histogram / sizes[:, None]
     # Whole numbers are summed and then divided: sums of shares may pass 1 and depend on the batch.
-    classes = (histogram @ _CLASS_MATRIX) / sizes[:, None]
+    parts = range(0, len(texts), _ROWS)
+    classes = np.concatenate([histogram[at : at + _ROWS] @ _CLASS_MATRIX for at in parts]) / sizes[:, None]
     entropy = -(shares * np.log2(np.where(shares > 0, shares, 1.0))).sum(axis=1)
-    shapes = np.array([_shape(text) for text in encoded])
-    words, distinct, list_lines, fences, capital_lines = shapes.T
+    words, distinct, list_lines, fences, capital_lines = shapes(encoded).T
     lines = histogram[:, 10] + 1.0
     spaces = histogram[:, list(_WHITESPACE)].sum(axis=1)
     some_words = np.maximum(words, 1.0)
@@ -111,18 +120,6 @@ def style(texts: Sequence[str]) -> npt.NDArray[np.float64]:
     )
 
 
-def _shape(text: bytes) -> tuple[int, int, int, int, int]:
-    """Words, distinct words, list lines, code fences and lines that start with a capital of one text."""
-    words = text.split()
-    items = text.count(b"\n- ") + text.count(b"\n* ") + text.count(b"\n1. ")
-    capitals = 0
-    for line in text.splitlines():
-        head = line[:4]
-        capitals += head[:1].isupper()
-        items += head[:1].isdigit() and (b". " in head or b") " in head)
-    return len(words), len(set(words)), items, text.count(b"```"), capitals
-
-
 def simhash(word_lists: Sequence[Sequence[bytes]], key: bytes) -> npt.NDArray[np.uint64]:
     """A 64-bit simhash of each list of words: near duplicates differ in few bits. 0 for no words.
 
@@ -134,15 +131,53 @@ def simhash(word_lists: Sequence[Sequence[bytes]], key: bytes) -> npt.NDArray[np
     hashes = np.zeros(len(word_lists), dtype=np.uint64)
     if counts.sum() == 0:
         return hashes
-    distinct = {word for words in word_lists for word in words}
-    digests = {word: hashlib.blake2b(word, digest_size=8, key=key).digest() for word in distinct}
-    packed = np.frombuffer(b"".join([digests[word] for words in word_lists for word in words]), dtype=np.uint8)
-    bits = np.unpackbits(packed.reshape(-1, 8), axis=1).astype(np.int32) * 2 - 1
+    digest_of = _digests(key).__getitem__
+    packed = np.frombuffer(b"".join([digest_of(word) for words in word_lists for word in words]), dtype=np.uint8)
     present = counts > 0
     starts = (np.cumsum(counts) - counts)[present]
-    sums = np.add.reduceat(bits, starts, axis=0)
-    hashes[present] = np.packbits(sums > 0, axis=1).view(np.uint64).ravel()
+    ones = np.add.reduceat(np.unpackbits(packed.reshape(-1, 8), axis=1), starts, axis=0, dtype=np.int32)
+    hashes[present] = np.packbits(2 * ones > counts[present, None], axis=1).view(np.uint64).ravel()
     return hashes
+
+
+class _Digests(dict[bytes, bytes]):
+    """The keyed hash of a word; computed when it is first asked for. Bounded: a full cache begins anew."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def __missing__(self, word: bytes) -> bytes:
+        digest = hashlib.blake2b(word, digest_size=8, key=self._key).digest()
+        if len(word) <= _MAX_CACHED_BYTES:
+            if len(self) >= _CACHED_WORDS:
+                self.clear()
+            self[word] = digest
+        return digest
+
+
+class _Phrases(dict[bytes, int]):
+    """`_keyed` of what many prompts share, their templates and first words. Bounded as `_Digests`."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def __missing__(self, phrase: bytes) -> int:
+        hashed = _keyed(phrase, self._key)
+        if len(phrase) <= _MAX_PHRASE_BYTES:
+            if len(self) >= _CACHED_PHRASES:
+                self.clear()
+            self[phrase] = hashed
+        return hashed
+
+
+@functools.lru_cache(maxsize=4)
+def _phrases(key: bytes) -> _Phrases:
+    return _Phrases(key)
+
+
+@functools.lru_cache(maxsize=4)
+def _digests(key: bytes) -> _Digests:
+    return _Digests(key)
 
 
 def observe(events: Sequence[InferenceEvent], key: bytes) -> list[Observation]:
@@ -159,8 +194,13 @@ def observe(events: Sequence[InferenceEvent], key: bytes) -> list[Observation]:
     laid_out = dict(zip(known, layouts([outputs[index] or "" for index in known]), strict=True))
     sketched = dict(zip(known, sketches([outputs[index] or "" for index in known], key), strict=True))
     prompts = [prompt_text(event) for event in events]
-    words = [prompt_words(prompt) for prompt in prompts]
+    folded = [_folded_words(prompt) for prompt in prompts]
+    words = [
+        prompt_words(prompt) if prompt and len(prompt) > _MAX_PROMPT_CHARS else all_words[:_MAX_PROMPT_WORDS]
+        for prompt, all_words in zip(prompts, folded, strict=True)
+    ]
     nearby = simhash(words, key).tolist()
+    phrases = _phrases(key)
     tables = Tables(key)
     asked = [index for index, prompt in enumerate(prompts) if prompt]
     located = prompt_space.places([prompts[index] or "" for index in asked], [words[index] for index in asked])
@@ -191,8 +231,8 @@ def observe(events: Sequence[InferenceEvent], key: bytes) -> list[Observation]:
                 finish_reason=event.finish_reasons[0][:64] if event.finish_reasons else None,
                 style=styles.get(index),
                 prompt_chars=len(prompt) if prompt is not None else None,
-                prompt_hash=_keyed(_folded(prompt), key) if prompt else None,
-                prompt_template=_keyed(wording.skeleton(words[index]), key) if prompt else None,
+                prompt_hash=_keyed(b" ".join(folded[index]), key) if prompt else None,
+                prompt_template=phrases[wording.skeleton(words[index])] if prompt else None,
                 prompt_simhash=nearby[index] if prompt else None,
                 temperature=event.temperature,
                 n=event.n,
@@ -209,8 +249,8 @@ def observe(events: Sequence[InferenceEvent], key: bytes) -> list[Observation]:
                 canary=event.operation == CANARY if event.operation else None,
                 region=event.region[:64] if event.region else None,
                 prompt_attack=attacks.reads_like_attack(prompt) if prompt else None,
-                prompt_head=_keyed(b" ".join(words[index][:_END_WORDS]), key) if prompt else None,
-                prompt_tail=_keyed(_last_words(prompt), key) if prompt else None,
+                prompt_head=phrases[b" ".join(words[index][:_END_WORDS])] if prompt else None,
+                prompt_tail=_keyed(_last_words(prompt, folded[index]), key) if prompt else None,
                 prompt_place=places.get(index),
                 prompt_tokens=tokens(prompt, key),
                 output_opening=opening(output, key),
@@ -238,21 +278,25 @@ def prompt_text(event: InferenceEvent) -> str | None:
     return event.input_messages[-1].content
 
 
-def _folded(prompt: str) -> bytes:
+def _folded_words(prompt: str | None) -> list[bytes]:
     """A prompt without what differs between two ways of sending the same: case and white space."""
-    return b" ".join(prompt[:_MAX_TEXT_BYTES].casefold().encode("utf-8", "replace").split())
+    return prompt[:_MAX_TEXT_BYTES].casefold().encode("utf-8", "replace").split() if prompt else []
 
 
 def prompt_words(prompt: str | None) -> list[bytes]:
     """The first words of a prompt, case-folded."""
     if not prompt:
         return []
-    return prompt[:4_096].casefold().encode("utf-8", "replace").split()[:_MAX_PROMPT_WORDS]
+    return prompt[:_MAX_PROMPT_CHARS].casefold().encode("utf-8", "replace").split()[:_MAX_PROMPT_WORDS]
 
 
-def _last_words(prompt: str) -> bytes:
-    """How a template ends: the last word if a colon follows it, else as many as hold ten letters or digits."""
-    words = prompt[-_END_CHARS:].casefold().encode("utf-8", "replace").split()
+def _last_words(prompt: str, words: Sequence[bytes]) -> bytes:
+    """How a template ends: the last word if a colon follows it, else as many as hold ten letters or digits.
+
+    `words` are all words of the prompt, case-folded; only the last characters of a long one are looked at.
+    """
+    if len(prompt) > _END_CHARS:
+        words = prompt[-_END_CHARS:].casefold().encode("utf-8", "replace").split()
     wanted = _LABEL_LETTERS if words and words[-1].endswith(b":") else _END_LETTERS
     letters, first = 0, len(words)
     while first > 0 and letters < wanted:
@@ -262,14 +306,13 @@ def _last_words(prompt: str) -> bytes:
 
 
 def _keyed(value: bytes, key: bytes) -> int:
-    digest = hashlib.blake2b(value, digest_size=8, key=key).digest()
-    return int(struct.unpack("<Q", digest)[0])
+    return int.from_bytes(hashlib.blake2b(value, digest_size=8, key=key).digest(), "little")
 
 
 def _components(components: Components | None) -> tuple[str | None, ...] | None:
     if components is None:
         return None
-    return tuple(getattr(components, name) for name in _COMPONENT_NAMES)
+    return msgspec.structs.astuple(components)
 
 
 def _failed(event: InferenceEvent) -> bool | None:

@@ -43,19 +43,31 @@ class Knocks(msgspec.Struct, kw_only=True):
 
     def _let_in(self) -> list[tuple[int, int, int]]:
         waiting, self.waiting = self.waiting, []
-        endings = [outcome for _, ended in waiting for outcome in ended]
-        packed = [each for each, ended in waiting for _ in ended]
-        salts = np.array(endings, dtype=np.uint64) * _SALT_ARRAY
-        owners = np.repeat(np.arange(len(packed)), [len(each) >> 2 for each in packed])
+        endings: list[int] = []
+        packed: list[bytes] = []
+        sizes: list[int] = []
+        for each, ended in waiting:
+            count = len(ended)
+            endings += ended
+            packed += [each] * count
+            sizes += [len(each) >> 2] * count
+        salts = np.array(endings, dtype=np.uint64)
+        salts *= _SALT_ARRAY
         words = np.frombuffer(b"".join(packed), dtype="<u4")
-        names = (words ^ salts[owners]) * _MIX_ARRAY
+        names = words ^ salts.repeat(sizes)
+        names *= _MIX_ARRAY
         places = (names >> _PLACE_ARRAY).astype(np.uint16)  # as many as there are cells
-        stamps = (names >> _STAMP_ARRAY).astype(np.uint8) & _STAMP
+        stamps = (names >> _STAMP_ARRAY).astype(np.uint8)
+        stamps &= _STAMP
         cells = np.frombuffer(self.cells, dtype=np.uint8)
-        held = cells[places]
+        held = cells.take(places)
         # Where the stamp is the same, the times that are left to wait are what differs: 0 to 3.
         left = held ^ stamps
-        cells[places] = np.where(left - 1 < _PATIENCE, held - 1, stamps)
-        known = np.flatnonzero(left == 0)
-        met = [endings[owner] for owner in owners[known].tolist()]
-        return list(zip(words[known].tolist(), met, names[known].tolist(), strict=True))
+        known = (left == 0).nonzero()[0]
+        left -= 1
+        held -= 1
+        cells[places] = np.where(left < _PATIENCE, held, stamps)
+        if not known.size:
+            return []
+        owners = np.add.accumulate(sizes).searchsorted(known, "right").tolist()
+        return list(zip(words[known].tolist(), [endings[at] for at in owners], names[known].tolist(), strict=True))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 import zlib
 from collections.abc import Iterable
+from itertools import compress
 
 import msgspec
 
@@ -26,6 +28,9 @@ _STYLE_SIGN, _REFUSAL_SIGN, _FAILURE_SIGN = 1, 16, 32
 _MASK = 0xFFFF_FFFF
 _MIX = 0x9E37_79B9_7F4A_7C15
 
+_LESS, _MORE = range(0, REFUSED, 2), range(1, REFUSED, 2)
+"""The outcomes of a style that is less than usual, and more."""
+
 _COMMON = 0.75
 """An outcome as frequent as this is no news with any word."""
 
@@ -41,6 +46,9 @@ _FADED = tuple((1.0 - _FAST) ** calls for calls in range(_LONG))
 """What is left of the short run after so many calls without an outcome: after `_LONG`, nothing."""
 
 _CELLS = 16_384
+_OWN_MIX = _MIX % _CELLS
+"""All that tells of the product's place among so many cells: small numbers are multiplied faster."""
+
 _OWN_MOST = 250
 _OWN_PRIOR = 8.0
 _OWN_Z = 1.5
@@ -75,13 +83,9 @@ def outcomes(observation: Observation, lows: tuple[float, ...], highs: tuple[flo
 def _add_extremes(
     found: dict[int, float], style: tuple[float, ...], lows: tuple[float, ...], highs: tuple[float, ...]
 ) -> None:
-    at = 0
-    for value, low, high in zip(style, lows, highs, strict=False):
-        if value < low:
-            found[at] = EXTREME
-        elif value > high:
-            found[at + 1] = EXTREME
-        at += 2
+    extremes = [*compress(_LESS, map(operator.lt, style, lows)), *compress(_MORE, map(operator.gt, style, highs))]
+    for each in sorted(extremes):
+        found[each] = EXTREME
 
 
 @functools.lru_cache(maxsize=256)
@@ -134,10 +138,12 @@ class Frequencies(msgspec.Struct, kw_only=True):
 
     def learn(self, found: Iterable[int], caller: int | None) -> None:
         """Count what one call ended in."""
-        self.calls += 1
+        self.calls = now = self.calls + 1
         self.total += 1.0
-        now, known, own = self.calls, self.known, self.own
-        counts_caller = caller is not None and own[caller % _CELLS] < _OWN_MOST
+        known, own = self.known, self.own
+        counted = None if caller is None or own[caller % _CELLS] >= _OWN_MOST else caller
+        if counted is not None:
+            own[counted % _CELLS] += 1
         for outcome in found:
             before = known.get(outcome)
             if before is not None:
@@ -146,12 +152,8 @@ class Frequencies(msgspec.Struct, kw_only=True):
                 known[outcome] = (slow + 1.0, fast * _FADED[age] + _FAST if age < _LONG else _FAST, now)
             elif outcome < _FINISH or self._seen_before(outcome):
                 known[outcome] = (1.0, _FAST, now)
-        if caller is not None and counts_caller:
-            own[caller % _CELLS] += 1
-            for outcome in found:
-                at = (caller ^ outcome * _MIX) % _CELLS
-                if own[at] < _OWN_MOST:
-                    own[at] += 1
+            if counted is not None and own[at := (counted ^ outcome * _OWN_MIX) % _CELLS] < _OWN_MOST:
+                own[at] += 1
         if self.total >= _HALF_LIFE:
             self.total /= 2.0
             self.known = {each: (slow / 2.0, fast, last) for each, (slow, fast, last) in self.known.items()}
@@ -168,23 +170,25 @@ class Frequencies(msgspec.Struct, kw_only=True):
     def gains(self, found: dict[int, float], caller: int | None) -> dict[int, float]:
         """The evidence in each outcome that came, for any word that came with it, beyond what ordinary words do."""
         gains = {}
+        known, total, calls, cells = self.known, self.total, self.calls, self.own
+        sent = 0 if caller is None else cells[caller % _CELLS]
         for outcome, reach in found.items():
-            known = self.known.get(outcome)
-            if known is None:
+            counted = known.get(outcome)
+            if counted is None:
                 continue
-            slow, fast, last = known
-            rate = slow / self.total
+            slow, fast, last = counted
+            rate = slow / total
             if rate >= _COMMON:
                 continue
-            age = self.calls - last
-            if age < _LONG:
-                rate = max(rate, fast * _FADED[age])
+            age = calls - last
+            if age < _LONG and (lately := fast * _FADED[age]) > rate:
+                rate = lately
             certain = _CERTAIN_OF_FREQUENT if rate >= FREQUENT else _CERTAIN
-            if caller is not None and outcome not in _WEIGHTY and outcome >> 32 != _LABEL >> 32:
-                sent = self.own[caller % _CELLS]
-                came = min(self.own[(caller ^ outcome * _MIX) % _CELLS], sent)
-                own = (came + _OWN_PRIOR * rate) / (sent + _OWN_PRIOR)
-                rate = max(rate, own - _OWN_Z * math.sqrt(max(own * (1.0 - own), 0.0) / (sent + _OWN_PRIOR)))
+            if caller is not None and outcome not in _WEIGHTY and not _LABEL <= outcome < _OPENING:
+                came = cells[(caller ^ outcome * _OWN_MIX) % _CELLS]
+                own = (min(came, sent) + _OWN_PRIOR * rate) / (sent + _OWN_PRIOR)
+                if own > rate:
+                    rate = max(rate, own - _OWN_Z * math.sqrt(max(own * (1.0 - own), 0.0) / (sent + _OWN_PRIOR)))
             if rate < _COMMON:
                 ordinary = 1.0 - (1.0 - rate) * (1.0 - reach)
                 gains[outcome] = math.log((1.0 - (1.0 - ordinary) / certain) / ordinary)

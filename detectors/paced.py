@@ -18,12 +18,10 @@ class Paced(Detector, kw_only=True):
     pace: alarms.Pace = msgspec.field(default_factory=alarms.Pace)
     now_s: float = 0.0
 
-    def arrival(self, observation: Observation) -> float:
-        """Count a call, and the time to take it for: its own, or the last that could be used where that is absurd."""
+    def time_of(self, observation: Observation) -> float:
+        """The time to take a call for: its own, or the last that could be used where that is absurd."""
         time_s = observation.time_s
         if 0.0 <= time_s <= MAX_TIME_S:
             self.now_s = time_s
-        else:
-            time_s = self.now_s
-        self.pace.see(time_s)
-        return time_s
+            return time_s
+        return self.now_s

@@ -28,6 +28,8 @@ LOG_STEPS = 4.0
 _UNITS = 4.0
 _LEAST, _MOST = -30.0, 30.0
 _MAX_BYTES = 1_024
+_PART = 256
+"""Prompts that are multiplied at once: for more OpenBLAS wakes threads, which spin longer than they work."""
 
 _CHARACTERS = (
     b"abcdefghijklm",
@@ -185,8 +187,11 @@ def _usual(points: npt.NDArray[np.float64], people: _Arrays) -> npt.NDArray[np.f
 
 def places(prompts: Sequence[str], words: Sequence[Sequence[bytes]]) -> list[bytes]:
     """For each prompt its coordinates in steps and `usual` there in its steps: DIMENSIONS + 1 signed bytes."""
-    if not prompts:
-        return []
+    parts = range(0, len(prompts), _PART)
+    return [place for at in parts for place in _places(prompts[at : at + _PART], words[at : at + _PART])]
+
+
+def _places(prompts: Sequence[str], words: Sequence[Sequence[bytes]]) -> list[bytes]:
     people = _shipped()
     points = _whitened(raw(prompts, words), people.center, people.axes)
     width = DIMENSIONS + 1

@@ -189,7 +189,7 @@ class Rates(msgspec.Struct, kw_only=True):
         """Whether a batch begins and no walk has left zero."""
         return not any(self.pending) and all(walk.level <= 0.0 for rate in self.rates for walk in rate.up + rate.down)
 
-    def see(self, hits: Sequence[int], time_s: float, share: float, pace: alarms.Pace) -> Shifted | None:
+    def see(self, hits: Sequence[int], time_s: float, share: float, pace: alarms.Rhythm) -> Shifted | None:
         """Learn one call, which hit the rates numbered `hits`; what shifted, where a batch ends and shows it."""
         if self.seen < self.warm_up:
             self.learn(hits)
@@ -205,7 +205,7 @@ class Rates(msgspec.Struct, kw_only=True):
         self.pending = [0] * len(pending)
         return self.judge(pending[:-1], self.since_s, share, pace)
 
-    def judge(self, counts: Sequence[int], since_s: float, share: float, pace: alarms.Pace) -> Shifted | None:
+    def judge(self, counts: Sequence[int], since_s: float, share: float, pace: alarms.Rhythm) -> Shifted | None:
         """Learn a batch of calls, the first of them at `since_s`, that had so many hits of each rate."""
         top = 0.0
         for rate, count in zip(self.rates, counts, strict=True):
@@ -265,7 +265,7 @@ def remember(window: ADWIN, value: float) -> None:
     window.update(value)  # type: ignore[no-untyped-call]  # River has no annotations
 
 
-def limit_of(share: float, pace: alarms.Pace, streams: int) -> float:
+def limit_of(share: float, pace: alarms.Rhythm, streams: int) -> float:
     """The level that one of `streams` walks passes by chance as seldom as `share` allows."""
     # Batches are fewer than calls; that they count as calls here makes up for clusters within one.
     return alarms.e_limit(alarms.bonferroni(alarms.average_run_length(share, pace.per_day), streams))

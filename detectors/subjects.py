@@ -1,11 +1,15 @@
-"""One subject of a bank while it is live: its detectors, and when each of them spoke last."""
+"""One subject of a bank while it is live: its detectors, when each of them spoke last, what a message has of it."""
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from detectors.base import Detector
-from detectors.types import Severity
+from detectors.types import Detection, Observation, Severity
 
 COOL_DOWN_S = 3_600.0
 """One detector speaks about one subject once an hour of event time, unless it gets more severe: it prevents a
@@ -13,6 +17,26 @@ page per request."""
 
 _MAX_FIRED = 256
 """Cool-downs of one subject: a detector of cohorts has one for each, one that says each fact once has one for each."""
+
+
+_notice = operator.attrgetter("notice")
+
+
+class Stretch(NamedTuple):
+    """Observations of one subject in a message, and their places in it."""
+
+    places: list[int]
+    observations: list[Observation]
+
+    @property
+    def has_notices(self) -> bool:
+        """Whether any of them is no call."""
+        return any(map(_notice, self.observations))
+
+    def only(self, wanted: Iterable[bool]) -> Stretch:
+        """Those that are wanted; `wanted` is as long as this."""
+        mask = list(wanted)
+        return Stretch([*itertools.compress(self.places, mask)], [*itertools.compress(self.observations, mask)])
 
 
 class Subject:
@@ -54,3 +78,41 @@ class Subject:
         if len(self.fired) > _MAX_FIRED:
             del self.fired[next(iter(self.fired))]
         return True
+
+
+class Taken:
+    """What messages have of a subject, and the offset of the last of them that has something."""
+
+    __slots__ = ("offset", "stretch", "subject")
+
+    def __init__(self, subject: Subject, place: int, offset: int, observation: Observation) -> None:
+        """One observation; `place` is where it is among all that are learned together."""
+        self.subject = subject
+        self.offset = offset
+        self.stretch = Stretch([place], [observation])
+
+    def add(self, place: int, offset: int, observation: Observation) -> None:
+        """One more observation."""
+        self.offset = offset
+        self.stretch.places.append(place)
+        self.stretch.observations.append(observation)
+
+
+def warmed(
+    detector: Detector, observations: Sequence[Observation], waiting: Iterator[Observation]
+) -> Iterator[Detection]:
+    """Learn observations, all of which are `waiting`, and count the calls among them toward the warm-up."""
+    if any(map(_notice, observations)):
+        # What is said of a deployment may end a warm-up, and with it the count.
+        return _one_by_one(detector, waiting)
+    detector.hear(*observations)
+    return detector.learn(waiting)
+
+
+def _one_by_one(detector: Detector, observations: Iterator[Observation]) -> Iterator[Detection]:
+    warming = detector.lacks > 0
+    for observation in observations:
+        if warming and observation.notice is None:
+            detector.hear(observation)
+            warming = detector.lacks > 0
+        yield from detector.learn((observation,))

@@ -101,16 +101,18 @@ class Baseline(msgspec.Struct, kw_only=True):
 
     def idle_s(self, inputs: float | None, outputs: float | None) -> float | None:
         """Seconds such a call takes on an idle machine; `None` where the baseline cannot tell."""
-        seconds = self.fixed
-        if self.output_range is not None:
-            if outputs is None or not self.output_range[0] <= outputs <= self.output_range[1]:
+        seconds, reach = self.fixed, self.output_range
+        if reach is not None:
+            if outputs is None or not reach[0] <= outputs <= reach[1]:
                 return None
             seconds += self.per_output * outputs
-        if self.input_range is not None:
-            if inputs is None or not self.input_range[0] <= inputs <= self.input_range[1]:
+        reach = self.input_range
+        if reach is not None:
+            if inputs is None or not reach[0] <= inputs <= reach[1]:
                 return None
             seconds += self.per_input * inputs
-        return max(seconds, self.least_s)
+        least_s = self.least_s
+        return seconds if seconds > least_s else least_s  # noqa: FURB136 - a call of `max` takes several times as long
 
     def slowness(self, load: float) -> tuple[float, float]:
         """What load does to a call's seconds (natural log), and how far off that may be."""
@@ -134,7 +136,7 @@ class Baseline(msgspec.Struct, kw_only=True):
             return 0.0, math.log((1.0 + self.per_load * light) / (1.0 + self.per_load * load))
         return 0.0, 0.0
 
-    def walk(  # noqa: C901 - runs twice a call: functions would cost more than what they do
+    def walk(  # noqa: C901, PLR0912 - runs twice a call: functions would cost more than what they do
         self, idle_s: float, observed_s: float, load: float, time_s: float
     ) -> bool:
         """Walk on; whether a walk stands at or above the least limit.
@@ -142,15 +144,17 @@ class Baseline(msgspec.Struct, kw_only=True):
         What load may have done speaks neither for nor against a step, except slowly, in `crowded`.
         """
         curve, up, down, crowded = self.curve, self.up, self.down, self.crowded
-        first = curve[0]
-        slowness, unsure = self.slowness(load) if self.rises and load > first[0] else first[1:]
+        rises = self.rises
+        lightest, slowness, unsure = curve[0]
+        if rises and load > lightest:
+            slowness, unsure = self.slowness(load)
         unexplained = math.log(observed_s / idle_s) - slowness
         above, below = unexplained - unsure, unexplained + unsure
         stratum = 2 * (load > self.cut_load) + (idle_s > self.cut_s)
         knots = self.knots[stratum]
         usual = knots[_MIDDLE]
-        off = 0.5 * (above + below) - usual
-        self.drift += _RECENT * (min(max(off, -1.0), 1.0) - self.drift)
+        off, drift = 0.5 * (above + below) - usual, self.drift
+        self.drift = drift + _RECENT * ((off if -1.0 <= off <= 1.0 else min(max(off, -1.0), 1.0)) - drift)
         # A call on the quick side adds nothing to a walk that stands at zero, nor one on the slow side to the other.
         rising = up.level > 0.0 or crowded.level > 0.0
         rise = fall = -1.0
@@ -164,13 +168,13 @@ class Baseline(msgspec.Struct, kw_only=True):
         if not rising and not falling:
             return False
         least = self.least_limit
-        if self.rises and stratum >= _BUSY:
+        if rises and stratum >= _BUSY:
             if rise > 0.0:
                 rise = up.rationed(rise, time_s, least)
             if fall > 0.0:
                 fall = down.rationed(fall, time_s, least)
         expected_s = idle_s * math.exp(slowness)
-        if not first[0] <= load <= curve[-1][0]:
+        if not lightest <= load <= curve[-1][0]:
             self._walk_unsure(load, stratum, (rise, fall), (above, below), expected_s, time_s)
         else:
             if rising:

@@ -9,7 +9,6 @@ of variance, flat lines and a day that is missing are all rare somewhere. Nothin
 from __future__ import annotations
 
 import math
-import operator
 
 import msgspec
 
@@ -30,6 +29,7 @@ _FORGIVE = 3_000.0
 _MEMORY = 4_000.0
 _KEEP = 1.0 - 1.0 / _MEMORY
 _SCALING, _STEPPING = 500.0, 200.0
+_LEAST_SCALING, _LEAST_STEPPING = 1.0 / _SCALING, 2.0 / _STEPPING
 """Values after which the scale of a tail and its quantile no longer move faster because little is known."""
 
 _TAIL = 0.02
@@ -44,7 +44,7 @@ _FLOOR = 0.05
 """No view is taken to be steadier than 5 % of the mean deviation of the series."""
 
 _SHORT, _LONG, _ROUGH = 12, 100, 36
-_FAST, _SLOW = 0.3, 1.0 / 2_000.0
+_FAST, _SLOW, _SLOWER = 0.3, 1.0 / 2_000.0, 1.0 / 4_000.0
 _DAY_S, _HOUR_S, _SLOT_S = 86_400, 3_600, 1_800
 _ROUNDS = 3
 _SMOOTH_DAY, _SMOOTH_WEEK = 12.0, 6.0
@@ -78,7 +78,8 @@ class Tail(msgspec.Struct, kw_only=True):
         beyond = excess / (mean * (1.0 - shape))
         rarity = math.log1p(shape * beyond) / shape if shape > _STRAIGHT else beyond
         score = (rarity - math.log(min((over + 1.0) / (seen + 1.0), 1.0))) / math.log(10.0)
-        alike = sum(peak >= _LIKE * excess for peak, _ in self.peaks)
+        like = _LIKE * excess
+        alike = sum([peak >= like for peak, _ in self.peaks])
         if alike:
             score = min(score, math.log10(seen / (_LIKE_LENGTH * alike) + 1.0))
         return min(score, _MOST_SCORE)
@@ -121,8 +122,8 @@ class View(msgspec.Struct, kw_only=True):
             if below > 0.0:
                 score = max(score, self.down.score(below, floor, seen))
         seen += 1.0
-        scaling = 1.0 / seen if seen < _SCALING else 1.0 / _SCALING
-        stepping = 2.0 / seen if seen < _STEPPING else 2.0 / _STEPPING
+        scaling = 1.0 / seen if seen < _SCALING else _LEAST_SCALING
+        stepping = 2.0 / seen if seen < _STEPPING else _LEAST_STEPPING
         up[1] += (abs(above) - up[1]) * scaling
         down[1] += (abs(below) - down[1]) * scaling
         if seen > _MEMORY:
@@ -219,14 +220,11 @@ class Scorer(msgspec.Struct, kw_only=True):
             return 0.0
         floor, looks = self._look(time_s, value)
         count, raw, alone, view = self.count, 0.0, 0.0, 0
-        for index, seen in enumerate(looks):
-            if seen is None:
-                continue
-            score = self.views[index].learn(seen, floor, count)
-            if index == 0:
-                alone = score
-            if score > raw:
+        for index, (through, seen) in enumerate(zip(self.views, looks, strict=True)):
+            if seen is not None and (score := through.learn(seen, floor, count)) > raw:
                 raw, view = score, index
+                if index == 0:
+                    alone = score
         if count < _WARM_UP:
             raw = alone = 0.0
         self.raw, self.alone, self.view = raw, alone, view
@@ -245,15 +243,20 @@ class Scorer(msgspec.Struct, kw_only=True):
             self.slow = self.fast = value
         self.count = count = self.count + 1
         share = 1.0 / count
-        off, change = value - self.slow, value - self.fast
-        self.spread = spread = self.spread + max(0.5 * _SLOW, share) * (abs(off) - self.spread)
+        off, change, spread = value - self.slow, value - self.fast, self.spread
+        spread += max(_SLOWER, share) * (abs(off) - spread)
+        self.spread = spread
         self.slow += max(_SLOW, share) * off
         self.fast += _FAST * change
         recent = self.recent
         recent.append(value)
         level = roughness = None
         if len(recent) > _ROUGH:
-            roughness = sum(map(abs, map(operator.sub, recent[-_ROUGH:], recent[-_ROUGH - 1 : -1]))) / _ROUGH
+            roughness, last = 0.0, recent[-_ROUGH - 1]
+            for each in recent[-_ROUGH:]:
+                roughness += each - last if each > last else last - each
+                last = each
+            roughness /= _ROUGH
         if len(recent) > _SHORT + _LONG:
             del recent[0]
             level = sum(recent[-_SHORT:]) / _SHORT - sum(recent[:_LONG]) / _LONG

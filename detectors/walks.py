@@ -46,7 +46,8 @@ class Walk(msgspec.Struct, kw_only=True):
                 return
             self.since_s, self.seen, self.unsure, self.expected_s = time_s, 0, 0, 0.0
             recent.clear()
-        self.level = max(level + gain, 0.0)
+        level += gain
+        self.level = level if level > 0.0 else 0.0  # noqa: FURB136 - a call of `max` takes several times as long
         self.seen += 1
         self.expected_s += expected_s
         recent.append(residual)

@@ -33,6 +33,9 @@ _REFUSALS = (
     "against my guidelines",
     "not appropriate for me to",
 )
+_REFUSAL_PARTS = ("i can", "able to", "decline", "sorry, but i", "apologize", "guidelines", "not appropriate")
+"""Each refusal has one of these: seven looks say of nearly every answer that it is none."""
+
 _HEAD_CHARS = 240
 """A refusal says so at once; later "I can't" is mostly part of an answer."""
 
@@ -45,12 +48,19 @@ FUNCTION_WORDS = frozenset(
     b"return summarize sentence text translate following".split()
 )
 _SKELETON_WORDS = 24
+_GAP = b"*"
+_MARKS = b".,:;?!\"'()"
+_MOST_KEPT, _MAX_KEPT_BYTES = 32_768, 64
+"""Words kept at hand, about 5 MB whatever is sent: language repeats itself."""
 
 
 def reads_as_refusal(output: str) -> bool:
     """Whether an answer opens by declining, apologies and curly apostrophes included."""
     head = output[:_HEAD_CHARS].casefold().replace("\u2019", "'")
-    return any(phrase in head for phrase in _REFUSALS)
+    for part in _REFUSAL_PARTS:
+        if part in head:
+            return any(phrase in head for phrase in _REFUSALS)
+    return False
 
 
 def skeleton(words: Sequence[bytes]) -> bytes:
@@ -59,8 +69,24 @@ def skeleton(words: Sequence[bytes]) -> bytes:
     "What is the capital of France?" and "What is the capital of New Zealand?" have the same skeleton.
     """
     parts: list[bytes] = []
-    for word in words[:_SKELETON_WORDS]:
-        part = word if word.strip(b".,:;?!\"'()") in FUNCTION_WORDS else b"*"
-        if part != b"*" or not parts or parts[-1] != b"*":
+    last = None
+    for part in map(_PARTS.__getitem__, words[:_SKELETON_WORDS]):
+        if part is not _GAP or last is not _GAP:
             parts.append(part)
+        last = part
     return b" ".join(parts)
+
+
+class _Parts(dict[bytes, bytes]):
+    """What a word is in a skeleton: a function word stays as it is written, with the marks around it."""
+
+    def __missing__(self, word: bytes) -> bytes:
+        part = word if word.strip(_MARKS) in FUNCTION_WORDS else _GAP
+        if len(word) <= _MAX_KEPT_BYTES:
+            if len(self) >= _MOST_KEPT:
+                self.clear()
+            self[word] = part
+        return part
+
+
+_PARTS = _Parts()

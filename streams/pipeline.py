@@ -128,9 +128,7 @@ class Pipeline:
             yield self._process(itertools.chain((first,), waiting), PART_EVENTS)
 
     def _process(self, records: Iterable[Record], enough: int) -> Processed:
-        dead: list[DeadLetter] = []
-        origins: list[tuple[Record, int]] = []
-        events: list[InferenceEvent] = []
+        found: list[tuple[Record, int, InferenceEvent | Reject]] = []
         places: list[tuple[int, int]] = []
         ignored = 0
         for record in records:
@@ -138,24 +136,29 @@ class Pipeline:
             try:
                 decoded = self._decode(record)
             except UndecodableError as error:
-                self._bury(dead, record, str(error), WHOLE_RECORD)
+                found.append((record, WHOLE_RECORD, Reject(str(error))))
                 decoded = Decoded([])
             ignored += decoded.ignored
             only = record.only_events
-            for index, item in enumerate(decoded.items):
-                if only is not None and index not in only:
-                    continue
-                event = self._admit(record, index, item)
-                if isinstance(event, Reject):
-                    self._bury(dead, record, event.reason, index)
-                else:
-                    origins.append((record, index))
-                    events.append(event)
-            if len(events) + len(dead) >= enough:
+            found += [
+                (record, index, self._admit(record, index, item))
+                for index, item in enumerate(decoded.items)
+                if only is None or index in only
+            ]
+            if len(found) >= enough:
                 break
+        dead: list[DeadLetter] = []
+        origins: list[tuple[Record, int]] = []
+        events: list[InferenceEvent] = []
+        for (record, index, _), event in zip(found, self._pseudonymous([item for *_, item in found]), strict=True):
+            if isinstance(event, Reject):
+                self._bury(dead, record, event.reason, index)
+            else:
+                origins.append((record, index))
+                events.append(event)
         stored = []
-        for (record, index), event, observation in zip(origins, events, self._observe(events), strict=True):
-            kept = self._storable(event)
+        observations, texts = self._observe(events), self._storable(events)
+        for (record, index), kept, observation in zip(origins, texts, observations, strict=True):
             if observation is None or kept is None:
                 what = "features cannot be computed" if observation is None else "texts cannot be redacted"
                 self._bury(dead, record, f"its {what}", index)
@@ -227,19 +230,22 @@ class Pipeline:
         found = f"it could be {' or '.join(codec.FORMAT for codec in claims)}" if claims else "it looks like none"
         raise UndecodableError(f"{header or 'no telling content-type header'}; {found} of {tried}")
 
-    def _storable(self, event: InferenceEvent) -> InferenceEvent | None:
-        """What the store may see of an event; `None` for one whose texts break the redaction."""
+    def _storable(self, events: Sequence[InferenceEvent]) -> Sequence[InferenceEvent | None]:
+        """What the store may see of events; `None` for one whose texts break the redaction, found as for features."""
         try:
-            return self._privacy.text(event)
+            return self._privacy.texts(events)
         except Exception:  # noqa: BLE001 - as for the features
-            return None
+            if len(events) == 1:
+                return [None]
+            half = len(events) // 2
+            return [*self._storable(events[:half]), *self._storable(events[half:])]
 
     def _admit(self, record: Record, index: int, item: InferenceEvent | Reject) -> InferenceEvent | Reject:
-        """A checked event with its identity, time and pseudonyms; what a decoder filled in wrongly is refused."""
+        """A checked event with its identity and time; what a decoder filled in wrongly is refused."""
         try:
             return self._identified(record, index, item)
         except Exception as error:  # noqa: BLE001 - a decoder's bug costs its event, never the ones behind it
-            return Reject(f"its fields cannot be read: {type(error).__name__}")
+            return _unreadable(error)
 
     def _identified(self, record: Record, index: int, item: InferenceEvent | Reject) -> InferenceEvent | Reject:
         checked = item if isinstance(item, Reject) else check(item)
@@ -248,12 +254,23 @@ class Pipeline:
         time_s = checked.time_s
         if time_s is None or not 0.0 <= time_s <= min(MAX_TIME_S, record.time_s + MAX_AHEAD_S):
             time_s = record.time_s
-        identified = msgspec.structs.replace(
+        return msgspec.structs.replace(
             checked,
             event_id=f"{self._topic_id}:{record.partition}:{record.offset}:{index}",
             time_s=time_s,
         )
-        return self._privacy.identities(identified)
+
+    def _pseudonymous(self, items: Sequence[InferenceEvent | Reject]) -> Sequence[InferenceEvent | Reject]:
+        """The events with pseudonyms; a reject stays one, and so becomes what the privacy rules cannot read."""
+        events = [item for item in items if not isinstance(item, Reject)]
+        try:
+            named: Iterator[InferenceEvent] = iter(self._privacy.all_identities(events))
+        except Exception as error:  # noqa: BLE001 - as for the features
+            if len(items) == 1:
+                return [_unreadable(error)]
+            half = len(items) // 2
+            return [*self._pseudonymous(items[:half]), *self._pseudonymous(items[half:])]
+        return [item if isinstance(item, Reject) else next(named) for item in items]
 
     def _bury(self, dead: list[DeadLetter], record: Record, reason: str, index: int) -> None:
         """Reason and content type may quote what a sender wrote."""
@@ -263,6 +280,10 @@ class Pipeline:
             return
         letter = dead_letter(record, self._topic_id, said, index, self._head)
         dead.append(msgspec.structs.replace(letter, content_type=self._said(letter.content_type)))
+
+
+def _unreadable(error: Exception) -> Reject:
+    return Reject(f"its fields cannot be read: {type(error).__name__}")
 
 
 def _claims(codec: Codec, value: bytes) -> bool:

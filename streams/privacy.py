@@ -8,11 +8,12 @@ names of people, addresses, secrets without a recognizable shape.
 
 from __future__ import annotations
 
+import bisect
 import enum
 import functools
 import hashlib
 import operator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -21,16 +22,23 @@ from detectors.types import Components
 from streams.redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from detectors.types import Document, InferenceEvent, Message, Observation, ToolCall
 
 _IDS: Final = ("trace_id", "span_id", "response_id")
-"""New with every call: looked at each time."""
+"""New with every call: looked at each time, those of a batch together."""
 
 _NAMES: Final = ("deployment", "operation", "model", "served_model", "provider", "region")
 _LABELS: Final = ("error_type", "prediction")
 """What should be a word and may be a sentence, with what a person wrote in it."""
+
+_SAID: Final = (*_NAMES, "error_type", "finish_reasons", "egress_hosts", "components")
+"""What is the same in call after call: what redaction makes of all of it together is kept. A prediction may be a
+number, new with every call."""
+
+_ROLES: Final = frozenset(("system", "user", "assistant", "tool", "developer"))
+"""Plain words, with nothing to redact."""
 
 _MAX_LABEL_CHARS: Final = 64
 
@@ -43,18 +51,38 @@ _MAX_CACHED_CHARS: Final = 256
 CACHED_PSEUDONYMS: Final = 65_536
 """Pseudonyms kept per process, about 20 MB. Without a bound a scan through random API keys fills the memory."""
 
+CACHED_CALLERS: Final = 2_048
+"""Kinds of calls whose names are kept together, at most `_MAX_SAID_CHARS` each: about 10 MB whatever is sent."""
 
-_names_of = operator.attrgetter(*_NAMES, *_LABELS, *_IDS)
+_MAX_SAID_CHARS: Final = 1_024
+
+_ids_of = operator.attrgetter(*_IDS)
+_said_of = operator.attrgetter(*_SAID)
 
 
 def _digests_of(components: Components) -> Iterator[tuple[str, str | None]]:
     return ((name, getattr(components, name)) for name in Components.__struct_fields__)
 
 
-def _labels_of(event: InferenceEvent) -> Iterator[str]:
-    """What may be a sentence, of what the event has."""
-    yield from filter(None, (event.error_type, event.prediction))
-    yield from event.finish_reasons or ()
+def _texts_of(event: InferenceEvent) -> Iterator[str | None]:
+    """Everything of an event that `Privacy.text` may redact."""
+    for messages in (event.input_messages, event.output_messages):
+        for message in messages or ():
+            if message.role not in _ROLES:
+                yield message.role
+            yield message.content
+            if message.name:
+                yield message.name
+            for call in message.tool_calls or ():
+                yield from (call.name, call.arguments, call.call_id)
+    for document in event.documents or ():
+        yield from (document.document_id, document.source, document.content)
+    if event.system:
+        yield event.system
+    for name, value in (event.features or {}).items():
+        yield name
+        if isinstance(value, str):
+            yield value
 
 
 class ContentMode(enum.StrEnum):
@@ -103,7 +131,8 @@ class Privacy:
             ContentMode.REDACTED: self._redactions,
             ContentMode.FEATURES: self._removals,
         }[mode]
-        self.redact = Redactor(ips=redact_ips).redact
+        self._redactor = Redactor(ips=redact_ips)
+        self.redact = self._redactor.redact
         self._cached: Callable[[str], str] = functools.lru_cache(maxsize=CACHED_NAMES)(self.redact)
         self._label = self._word if mode is ContentMode.FEATURES else self._name
         hosts: dict[ContentMode, Callable[[str], str]] = {
@@ -113,15 +142,44 @@ class Privacy:
         }
         self._host = hosts[mode]
         self._name_changes = _nothing if mode is ContentMode.FULL else self._redacted_names
+        self._said_changes = _Changes(self._redacted_said)
+        self._mode = mode
 
     def identities(self, event: InferenceEvent) -> InferenceEvent:
         """The event with keyed pseudonyms for principal, network, user agent and session, and redacted names."""
-        return msgspec.structs.replace(event, **self._identity_changes(event), **self._name_changes(event))
+        return self.all_identities([event])[0]
+
+    def all_identities(self, events: Sequence[InferenceEvent]) -> list[InferenceEvent]:
+        """`identities` of each: ids are looked at together."""
+        ids = [text or "" for event in events for text in _ids_of(event)]
+        suspects = set() if self._mode is ContentMode.FULL else self._redactor.suspects(ids)
+        suspected = {index // len(_IDS) for index in suspects}
+        return [
+            msgspec.structs.replace(
+                event,
+                **self._identity_changes(event),
+                **self._name_changes(event),
+                **(self._redacted_ids(event) if index in suspected else {}),
+            )
+            for index, event in enumerate(events)
+        ]
 
     def text(self, event: InferenceEvent) -> InferenceEvent:
         """The event as it may be stored: as it is, redacted, or without its texts."""
         changes = self._text_changes(event)
         return msgspec.structs.replace(event, **changes) if changes else event
+
+    def texts(self, events: Sequence[InferenceEvent]) -> list[InferenceEvent]:
+        """`text` of each: redaction looks at all of them together, and then only at those with something in them."""
+        if self._mode is not ContentMode.REDACTED:
+            return list(map(self.text, events))
+        texts: list[str] = []
+        ends: list[int] = []
+        for event in events:
+            texts += filter(None, _texts_of(event))
+            ends.append(len(texts))
+        suspected = {bisect.bisect_right(ends, place) for place in self._redactor.suspects(texts)}
+        return [self.text(event) if index in suspected else event for index, event in enumerate(events)]
 
     def observation(self, observation: Observation) -> Observation:
         """The observation with the hosts that its texts named redacted, or pseudonyms where no text may be stored."""
@@ -134,39 +192,48 @@ class Privacy:
         return self.text(self.identities(event))
 
     def _identity_changes(self, event: InferenceEvent) -> dict[str, object]:
+        pseudonym = self._pseudonym
+        principal, network, user_agent, session = event.principal, event.network, event.user_agent, event.session
         return {
-            kind: self._pseudonym(kind, value) if value else None
-            for kind, value in (
-                ("principal", event.principal),
-                ("network", event.network),
-                ("user_agent", event.user_agent),
-                ("session", event.session),
-            )
+            "principal": pseudonym("principal", principal) if principal else None,
+            "network": pseudonym("network", network) if network else None,
+            "user_agent": pseudonym("user_agent", user_agent) if user_agent else None,
+            "session": pseudonym("session", session) if session else None,
         }
 
     def _redacted_names(self, event: InferenceEvent) -> dict[str, object]:
-        """Only what changes. In the usual event that is nothing, and one look at all of them together says so."""
-        known = [text for text in _names_of(event) if text]
-        known += event.finish_reasons or ()
-        known += event.egress_hosts or ()
-        together = "\n".join(known)
-        changes: dict[str, object] = {}
-        if event.components is not None:
-            digests = {name: self._name(digest) for name, digest in _digests_of(event.components) if digest}
-            if (redacted := Components(**digests)) != event.components:
-                changes["components"] = redacted
-        if self.redact(together) == together and all(self._label(text) == text for text in _labels_of(event)):
-            return changes
-        for names, redact in ((_NAMES, self._name), (_LABELS, self._label), (_IDS, self.redact)):
-            for name in names:
-                text: str | None = getattr(event, name)
-                if text and (clean := redact(text)) != text:
-                    changes[name] = clean
-        if event.finish_reasons:
-            changes["finish_reasons"] = tuple(map(self._label, event.finish_reasons))
-        if event.egress_hosts:
-            changes["egress_hosts"] = tuple(map(self._name, event.egress_hosts))
+        """Only what changes, of all but ids: in the usual event that is nothing."""
+        changes = self._said_changes[_said_of(event)]
+        prediction = event.prediction
+        if prediction and (clean := self._label(prediction)) != prediction:
+            return {**changes, "prediction": clean}
         return changes
+
+    def _redacted_said(self, said: tuple[Any, ...]) -> dict[str, object]:
+        """What changes of the values of `_SAID`."""
+        *names, error_type, finish_reasons, egress_hosts, components = said
+        changes: dict[str, object] = {
+            name: clean
+            for name, text in zip(_NAMES, names, strict=True)
+            if text and (clean := self._name(text)) != text
+        }
+        if error_type and (label := self._label(error_type)) != error_type:
+            changes["error_type"] = label
+        if finish_reasons:
+            changes["finish_reasons"] = tuple(map(self._label, finish_reasons))
+        if egress_hosts:
+            changes["egress_hosts"] = tuple(map(self._name, egress_hosts))
+        if components is not None:
+            digests = {name: self._name(digest) for name, digest in _digests_of(components) if digest}
+            changes["components"] = Components(**digests)
+        return changes
+
+    def _redacted_ids(self, event: InferenceEvent) -> dict[str, object]:
+        return {
+            name: clean
+            for name, text in zip(_IDS, _ids_of(event), strict=True)
+            if text and (clean := self.redact(text)) != text
+        }
 
     def _name(self, text: str) -> str:
         return self._cached(text) if len(text) <= _MAX_CACHED_CHARS else self.redact(text)
@@ -231,6 +298,30 @@ class Privacy:
 
     def _optional(self, text: str | None) -> str | None:
         return self.redact(text) if text else text
+
+
+class _Changes(dict[tuple[Any, ...], "dict[str, object]"]):
+    """What changes of values that are looked at together. Bounded whatever is sent: a full cache begins anew."""
+
+    def __init__(self, redacted: Callable[[tuple[Any, ...]], dict[str, object]]) -> None:
+        self._redacted = redacted
+
+    def __missing__(self, said: tuple[Any, ...]) -> dict[str, object]:
+        changes = self._redacted(said)
+        if _is_short(said):
+            if len(self) >= CACHED_CALLERS:
+                self.clear()
+            self[said] = changes
+        return changes
+
+
+def _is_short(said: tuple[Any, ...]) -> bool:
+    """Whether the values of `_SAID` may be kept."""
+    *names, finish_reasons, egress_hosts, components = said
+    chars = sum(map(len, filter(None, names))) + sum(map(len, finish_reasons or ())) + sum(map(len, egress_hosts or ()))
+    if components is not None:
+        chars += sum(map(len, filter(None, msgspec.structs.astuple(components))))
+    return chars <= _MAX_SAID_CHARS
 
 
 def _nothing(_event: InferenceEvent) -> dict[str, object]:

@@ -7,14 +7,16 @@ its pattern, or ends at a literal that also begins it).
 
 from __future__ import annotations
 
+import bisect
 import functools
 import ipaddress
+import itertools
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import re2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
 # From the "@" on; what is before it is found backwards, or each search would read on to the next "@".
 _EMAIL_DOMAIN = rb"@[\p{Latin}0-9-]+(?:\.[\p{Latin}0-9-]+)*\.\p{Latin}{2,}"
@@ -50,6 +52,9 @@ _SHORTEST_FIRST_GROUP = 4  # cards are printed 4-4-4-4, 4-6-5, 4-6-4
 MAX_HITS: Final = 5_000
 """Places looked at in one text before the rest is dropped. Ordinary texts have a handful; without a limit ten
 megabytes of nothing but phone numbers hold up the partition for a minute."""
+
+_JOINED_CHARS: Final = 262_144
+"""Texts are looked at together up to here: a look costs as much as a text of a kilobyte, and memory is short."""
 
 # A replacer gets the data, where the last hit ended, and the span of a match. It gives what to put instead of
 # which span: all of the match, or less of it when that was no hit, because the rest may hold one of another kind.
@@ -229,7 +234,8 @@ def _phone(data: bytes, _done: int, start: int, end: int) -> tuple[int, bytes, i
     is_part = before.isalnum() or before in {b"-", b".", b"_", b"$", b"/", b"#", b"=", b"+"}
     is_part = is_part or (after[:1] in {b"-", b".", b"/"} and after[1:].isdigit())
     # A number without country code is not told from the middle of a longer one in groups.
-    is_part = is_part or (data[start : start + 1] == b"0" and data[start - 2 : start - 1].isdigit())
+    is_grouped = before in {b" ", b".", b"/", b"-"} and data[max(start - 2, 0) : start - 1].isdigit()
+    is_part = is_part or (data[start : start + 1] == b"0" and is_grouped)
     if is_part or sum(byte in b"0123456789" for byte in data[start:end]) < _MIN_PHONE_DIGITS:
         return start, data[start:end], end
     return start, b"[phone]", end
@@ -293,7 +299,35 @@ class Redactor:
         if ips:
             kinds.insert(-2, (_IP, _ip))
         self._pattern = re2.compile(b"|".join(b"(" + pattern + b")" for pattern, _ in kinds))
+        # The same without groups, which make RE2 run another, slower engine over each match.
+        self._any = re2.compile(b"|".join(b"(?:" + pattern + b")" for pattern, _ in kinds))
         self._replacers = [replacer for _, replacer in kinds]
+
+    def suspects(self, texts: Sequence[str]) -> set[int]:
+        """Places of the texts in which there is something to look at; `redact` leaves all others as they are."""
+        found: set[int] = set()
+        for start, end in _stretches(texts):
+            found.update(start + index for index in self._suspects(texts[start:end]))
+        return found
+
+    def _suspects(self, texts: Sequence[str]) -> Iterator[int]:
+        """One look at all: a line feed between two texts ends words and numbers as the end of a text does.
+
+        A match that goes on into the next text is none of the first one alone; then the first is looked at in vain.
+        """
+        joined = "\n".join(texts)
+        data = joined.encode("utf-8", "surrogatepass")
+        match = self._any.search(data)
+        if match is None:
+            return
+        sizes = map(
+            len, texts if len(joined) == len(data) else [text.encode("utf-8", "surrogatepass") for text in texts]
+        )
+        starts = list(itertools.accumulate((size + 1 for size in sizes), initial=0))
+        while match is not None:
+            index = bisect.bisect_right(starts, match.start()) - 1
+            yield index
+            match = self._any.search(data, starts[index + 1]) if index + 1 < len(texts) else None
 
     def redact(self, text: str) -> str:
         """The text itself when nothing was found."""
@@ -314,3 +348,15 @@ class Redactor:
         else:
             pieces.append(b"[dropped]")
         return b"".join(pieces).decode("utf-8", "surrogatepass")
+
+
+def _stretches(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Where stretches of texts begin and end that are looked at together."""
+    ends = list(itertools.accumulate(map(len, texts)))
+    start = before = 0
+    while start < len(texts):
+        # One text is looked at however long it is, and empty ones before it with it.
+        first = bisect.bisect_right(ends, before, start)
+        end = max(bisect.bisect_right(ends, before + _JOINED_CHARS, start), min(first + 1, len(texts)))
+        yield start, end
+        start, before = end, ends[end - 1]

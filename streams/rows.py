@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -62,19 +63,19 @@ def _bounded(seconds: float) -> float:
 
 
 def _event(name: str) -> Callable[[Stored], Any]:
-    return lambda row: getattr(row.event, name)
+    return operator.attrgetter(f"event.{name}")
 
 
 def _seen(name: str) -> Callable[[Stored], Any]:
-    return lambda row: getattr(row.observation, name)
+    return operator.attrgetter(f"observation.{name}")
 
 
 def _said(name: str) -> Callable[[Noted], Any]:
-    return lambda row: getattr(row.said, name)
+    return operator.attrgetter(f"said.{name}")
 
 
 def _own(name: str) -> Callable[[Any], Any]:
-    return lambda row: getattr(row, name)
+    return operator.attrgetter(name)
 
 
 def _conversation(row: Stored) -> str:
@@ -271,4 +272,4 @@ def columns(
     ],
 ) -> list[list[Any]]:
     """One list of values a column, in the order of `table`."""
-    return [[read(row) for row in rows] for _, _, read in table]
+    return [list(map(read, rows)) for _, _, read in table]

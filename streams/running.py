@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 from collections.abc import Sequence
 
 import msgspec
 import tenacity
+from threadpoolctl import threadpool_limits
 
 from streams import topics
 from streams.app import ROLES, Worker
@@ -23,6 +25,14 @@ _log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE_S = 10.0
 
+_GARBAGE = (50_000, 20, 100)
+"""How many objects more make a look for cycles worth its time. A batch of a thousand events is tens of thousands of
+them, all gone by themselves when it is done; with Python's 700 a tenth of a worker's time goes into looking."""
+
+_BLAS_THREADS = 1
+"""Of numpy's linear algebra: our matrices have some dozens of rows. More threads spin while they wait for each other,
+on cores that Kafka and ClickHouse want, and make nothing of ours sooner."""
+
 
 def run_worker(settings: Settings, roles: Sequence[str]) -> None:
     """Run the agents of `roles` until SIGTERM; ends the process with the worker's exit status.
@@ -31,7 +41,11 @@ def run_worker(settings: Settings, roles: Sequence[str]) -> None:
     """
     log_to(sys.stderr, settings)
     _await_servers(settings)
-    Worker(settings, roles).run()
+    worker = Worker(settings, roles)
+    gc.freeze()  # what is here now stays, and need not be looked at again
+    gc.set_threshold(*_GARBAGE)
+    with threadpool_limits(limits=_BLAS_THREADS):
+        worker.run()
 
 
 def _await_servers(settings: Settings) -> None:

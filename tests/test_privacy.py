@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from detectors.types import Components, Document, InferenceEvent, Message, Observation, ToolCall
-from streams.privacy import ContentMode, Privacy, Pseudonymizer
+from streams import privacy as privacy_module
+from streams.privacy import CACHED_CALLERS, ContentMode, Privacy, Pseudonymizer
 
 KEY = b"k" * 32
 EMAIL = "bob@example.com"
@@ -142,6 +143,11 @@ def test_names_without_anything_secret_stay_as_they_are() -> None:
         assert Privacy(KEY, mode).apply(event) == event
 
 
+def test_roles_that_are_not_looked_at_have_nothing_to_redact() -> None:
+    privacy = Privacy(b"k" * 32, redact_ips=True)
+    assert [privacy.redact(role) for role in privacy_module._ROLES] == [*privacy_module._ROLES]
+
+
 def test_a_role_and_the_id_of_a_tool_call_are_texts_too() -> None:
     call = ToolCall(call_id=f"call-{EMAIL}")
     event = InferenceEvent(deployment="d", input_messages=(Message(role=EMAIL, content="", tool_calls=(call,)),))
@@ -184,3 +190,28 @@ def test_hosts_that_texts_named_are_pseudonyms_where_no_text_may_be_stored() -> 
     assert re.fullmatch(r"tool:h_[0-9a-f]{32}", found[1])
     assert "example" not in "".join(found)
     assert found[1] != Privacy(b"o" * 32, ContentMode.FEATURES).observation(observation).hosts[1]  # type: ignore[index]  # as above
+
+
+@pytest.mark.parametrize("mode", ContentMode)
+def test_events_are_treated_together_as_each_alone(mode: ContentMode) -> None:
+    plain = InferenceEvent(
+        deployment="chat",
+        trace_id="0af7651916cd43dd8448eb211c80319c",
+        output_messages=(Message(role="a", content="b"),),
+    )
+    named = msgspec.structs.replace(plain, response_id=EMAIL, prediction="a long sentence", features={EMAIL: "x"})
+    events = [plain, EVENT, named, plain, InferenceEvent(deployment=EMAIL, finish_reasons=(EMAIL,)), EVENT]
+    privacy = Privacy(KEY, mode)
+    known = privacy.all_identities(events)
+    assert known == [Privacy(KEY, mode).identities(event) for event in events]
+    assert privacy.texts(known) == [Privacy(KEY, mode).text(event) for event in known]
+
+
+def test_names_of_calls_are_kept_at_hand_up_to_a_bound() -> None:
+    privacy = Privacy(KEY)
+    for number in range(CACHED_CALLERS + 10):
+        event = InferenceEvent(deployment=f"d{number}", model=EMAIL)
+        assert privacy.identities(event).model == "[email]"
+    long = InferenceEvent(deployment="d", finish_reasons=(EMAIL, "x" * 10_000))
+    assert privacy.identities(long).finish_reasons == ("[email]", "x" * 10_000)
+    assert len(privacy._said_changes) <= CACHED_CALLERS

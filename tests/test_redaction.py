@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from streams.redaction import MAX_HITS, Redactor, masked
 
 redact = Redactor(ips=False).redact
-redact_with_ips = Redactor(ips=True).redact
+redactor_of_ips = Redactor(ips=True)
+redact_with_ips = redactor_of_ips.redact
 
 # Put together here, so that no scanner takes this file for a leak.
 OPENAI_KEY = "sk-proj-" + "aB3dE5gH7jK9mN1pQ3sT5vW7"
@@ -32,6 +33,9 @@ PEM = "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIEowIBAAKCAQEA\n-----END RSA PRIV
         ("<bob@example.com>, <eve@example.com>", "<[email]>, <[email]>"),
         ("call +1 415 555 0132 or (415) 555-0132 or 415-555-0132", "call [phone] or [phone] or [phone]"),
         ("+49 30 1234567, +44 20 7946 0958, 020 7946 0958", "[phone], [phone], [phone]"),
+        ("020 7946 0958", "[phone]"),
+        ("In room 4\n020 7946 0958 at 2\n030 12345678.", "In room 4\n[phone] at 2\n[phone]."),
+        ("4 020 7946 0958", "4 020 7946 0958"),
         ("4111 1111 1111 1111, exp 12/27", "[card], exp 12/27"),
         ("5500-0000-0000-0004 378282246310005", "[card] [card]"),
         ("1234 4111 1111 1111 1111", "1234 [card]"),
@@ -177,3 +181,24 @@ def test_a_key_is_found_wherever_it_stands_alone(before: str, after: str) -> Non
 )
 def test_what_a_text_looks_like_is_told_without_what_it_says(text: str, look: str) -> None:
     assert masked(text) == look
+
+
+PIECES = [
+    *("bob", "@example.com", "bearer ", "abcdefghij0123456789", "password", ": ", "=", "hunter2", "://", "u:p@"),
+    *("4111 1111", " 1111 1111", "+49 30 1234567", "415-555-0132", "GB82", "WEST12345698765432", "10.0.0.1", "::1"),
+    *("\n", " ", "", "."),
+    *("é", "中文", "\ud83d", "\x00", OPENAI_KEY, PEM[:20], PEM),
+]  # fmt: skip
+
+
+@given(st.lists(st.lists(st.sampled_from(PIECES), max_size=6).map("".join), max_size=12), st.booleans())
+def test_what_would_be_redacted_alone_is_suspected_among_others(texts: list[str], ips: bool) -> None:  # noqa: FBT001 - drawn
+    redactor = Redactor(ips=ips)
+    changed = {index for index, text in enumerate(texts) if redactor.redact(text) != text}
+    assert changed <= redactor.suspects(texts)
+
+
+def test_texts_without_anything_are_not_suspected_however_many_and_long() -> None:
+    plain = ["Nothing to see here. " * 40] * 1_000
+    assert redactor_of_ips.suspects(plain) == set()
+    assert redactor_of_ips.suspects([*plain, "mail bob@example.com", *plain, "203.0.113.9"]) == {1_000, 2_001}

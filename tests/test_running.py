@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from streams import running, topics
 from streams.clickhouse import Store, StoreError
@@ -49,3 +51,28 @@ def test_a_worker_that_has_waited_too_long_ends_with_the_last_error(monkeypatch:
     Servers(monkeypatch, *[BrokerError("Kafka is away")] * 2)
     with pytest.raises(BrokerError, match="Kafka is away"):
         running._await_servers(Settings(start_patience_s=0.0))
+
+
+def test_a_worker_runs_with_one_thread_of_linear_algebra(monkeypatch: pytest.MonkeyPatch) -> None:
+    Servers(monkeypatch)
+    seen: list[set[int]] = []
+
+    class Worker:
+        def __init__(self, _settings: Settings, _roles: Sequence[str]) -> None: ...
+
+        def run(self) -> None:
+            seen.append(blas_threads())
+
+    monkeypatch.setattr(running, "Worker", Worker)
+    monkeypatch.setattr(running, "log_to", lambda *_: None)
+    monkeypatch.setattr("gc.freeze", lambda: None)
+    monkeypatch.setattr("gc.set_threshold", lambda *_: None)
+    with threadpool_limits(limits=2):
+        running.run_worker(Settings(), running.ROLES)
+        assert blas_threads() == {2}  # what runs after a worker is none of its business
+    assert seen == [{1}]
+
+
+def blas_threads() -> set[int]:
+    """How many threads each library of linear algebra in this process takes."""
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import bisect
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 import msgspec
@@ -27,6 +27,9 @@ from detectors.types import MAX_TIME_S, Detection, Evidence, Observation, Severi
 _WARM_UP = 400
 _TAIL = 0.02
 """Share of the baseline in each tail of a style feature that counts as extreme."""
+
+_EXTREMES = 2 * len(STYLE)
+"""Outcomes below this are extremes of style."""
 
 _ADMISSIONS = 8
 """Tests of a word and an outcome that begin per call at most in the long run: each may alarm by chance."""
@@ -151,31 +154,41 @@ class BackdoorTrigger(Detector):
     callers: dict[int, int] = msgspec.field(default_factory=dict)
     learned: int = 0
 
-    def update(self, observation: Observation) -> Detection | None:
-        """Count what the words of a prompt never seen lately came with."""
-        packed = observation.prompt_tokens
-        if not packed:
-            return None
-        found = outcomes(observation, self.lows, self.highs)
-        if found is None:
-            return None
-        self.pace.see(observation.time_s)
-        caller = zlib.crc32(observation.principal.encode("utf-8", "replace")) if observation.principal else None
-        crossing: list[tuple[int, Pair]] = []
-        prompt = zlib.crc32(packed) * _MIX if observation.prompt_hash is None else observation.prompt_hash
-        # A prompt that was asked lately is no new evidence, however often it is asked.
-        frequencies = self.frequencies
-        if frequencies.calls >= _WARM_UP and not self.recent.has(prompt):
-            words = unpacked(packed)
-            gains = frequencies.gains(found, caller)
-            crossing = self._weigh(words, found, gains, caller, observation)
-            if gains and (met := self.knocks.knock(packed[: 4 * len(words)], list(gains))):
-                self._admit(met)
-        if self._teaches(caller) and not self._is_flagged(packed):
-            frequencies.learn(found, caller)
-            if frequencies.calls <= _WARM_UP:
-                self._warm_up(observation)
-        return self._detection(crossing) if crossing else None
+    def learn(  # noqa: C901 - runs for every call: functions would cost more than what they do
+        self, observations: Iterable[Observation]
+    ) -> Iterator[Detection]:
+        """Count what the words of prompts never seen lately came with."""
+        frequencies, arriving = self.frequencies, alarms.Arriving(self.pace)
+        for observation in observations:
+            packed = observation.prompt_tokens
+            if not packed:
+                continue
+            found = outcomes(observation, self.lows, self.highs)
+            if found is None:
+                continue
+            arriving.see(observation.time_s)
+            caller = zlib.crc32(observation.principal.encode("utf-8", "replace")) if observation.principal else None
+            detection = None
+            prompt = zlib.crc32(packed) * _MIX if observation.prompt_hash is None else observation.prompt_hash
+            # A prompt that was asked lately is no new evidence, however often it is asked.
+            if frequencies.calls >= _WARM_UP and not self.recent.has(prompt):
+                words = unpacked(packed)
+                gains = frequencies.gains(found, caller)
+                crossing = self._weigh(words, found, gains, caller, observation)
+                if gains and (met := self.knocks.knock(packed[: 4 * len(words)], list(gains))):
+                    self._admit(met)
+                if self._teaches(caller) and not (self.flagged and self._is_flagged(words)):
+                    frequencies.learn(found, caller)
+                if crossing:
+                    arriving.settle()
+                    detection = self._detection(crossing)
+            elif self._teaches(caller) and not (self.flagged and self._is_flagged(unpacked(packed))):
+                frequencies.learn(found, caller)
+                if frequencies.calls <= _WARM_UP:
+                    self._warm_up(observation)
+            if detection is not None:
+                yield detection
+        arriving.settle()
 
     def _teaches(self, caller: int | None) -> bool:
         """Whether a call of this caller may be learned: nobody is more than a quarter of what is."""
@@ -191,11 +204,9 @@ class BackdoorTrigger(Detector):
         self.learned += 1
         return True
 
-    def _is_flagged(self, packed: bytes) -> bool:
+    def _is_flagged(self, words: Iterable[int]) -> bool:
         """Whether a call has a word that was said to be a trigger: it is not learned, up to so many calls."""
-        if not self.flagged:
-            return False
-        for word in unpacked(packed):
+        for word in words:
             left = self.flagged.get(word, 0)
             if left > 0:
                 self.flagged[word] = left - 1
@@ -221,11 +232,16 @@ class BackdoorTrigger(Detector):
     ) -> list[tuple[int, Pair]]:
         """Weigh a call for every word of it that has a test; those that may be beyond the limit now."""
         crossing, ended = [], []
-        pairs, visible = self.pairs, signs(observation)
-        for word in filter(pairs.__contains__, words):
+        pairs = self.pairs
+        met = [*filter(pairs.__contains__, words)]
+        visible = signs(observation) if met else 0
+        has_style = observation.style is not None
+        for word in met:
             for outcome, pair in pairs[word].items():
                 if outcome not in found:
-                    if visible & sign(outcome) and (pair.level <= MISS or self._has_failed(pair)):
+                    # Most are extremes of style: told without a call.
+                    shown = has_style if outcome < _EXTREMES else visible & sign(outcome)
+                    if shown and (pair.level <= MISS or self._has_failed(pair)):
                         ended.append(pair)
                 elif outcome in gains:
                     self._hit(pair, gains[outcome], caller, observation)
@@ -259,7 +275,7 @@ class BackdoorTrigger(Detector):
 
     def _admit(self, met: Iterable[tuple[int, int, int]]) -> None:
         """Begin a test for each word that was seen with its outcome before; the sight that admits is not counted."""
-        pairs, since = self.pairs, self.frequencies.calls
+        pairs, refuted, since, live = self.pairs, self.refuted, self.frequencies.calls, self.live
         for word, outcome, name in met:
             tests = pairs.get(word)
             if tests is None:
@@ -267,28 +283,32 @@ class BackdoorTrigger(Detector):
             elif outcome in tests:
                 continue
             pair = tests[outcome] = Pair(word=word, outcome=outcome, name=name, since=since)
-            if name in self.refuted:
-                pair.debt = self.refuted[name]
-            self.live += 1
+            if name in refuted:
+                pair.debt = refuted[name]
+            live += 1
+        self.live = live
         if self.live > _MAX_PAIRS:
             self._thin_out()
 
     def _refute(self, ended: Iterable[Pair]) -> None:
         """End tests without evidence: the word must knock again, and show more if it looked like a trigger."""
-        pairs, names = self.pairs, []
+        pairs, refuted, names = self.pairs, self.refuted, []
         for pair in ended:
-            tests = pairs.get(pair.word)
-            if tests is None or tests.pop(pair.outcome, None) is None:
+            word, outcome = pair.word, pair.outcome
+            tests = pairs.get(word)
+            if tests is None or outcome not in tests:
                 continue  # tokens that name one word twice
-            self.live -= 1
-            if not tests:
-                del pairs[pair.word]
+            if len(tests) == 1:
+                del pairs[word]
+            else:
+                del tests[outcome]
             names.append(pair.name)
             if pair.hits >= _PROMISING:
-                self.refuted.pop(pair.name, None)
-                self.refuted[pair.name] = pair.debt + _DEBT
-                if len(self.refuted) > _MAX_REFUTED:
-                    del self.refuted[next(iter(self.refuted))]
+                refuted.pop(pair.name, None)
+                refuted[pair.name] = pair.debt + _DEBT
+                if len(refuted) > _MAX_REFUTED:
+                    del refuted[next(iter(refuted))]
+        self.live -= len(names)
         self.knocks.turn_away(names)
 
     def _thin_out(self) -> None:

@@ -7,6 +7,7 @@ is a rate each. A model that gets unsure, sure of everything, or sure of one lab
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 import msgspec
@@ -48,7 +49,7 @@ class Scores(msgspec.Struct, kw_only=True):
     high: list[float] = msgspec.field(default_factory=list)
     rates: Rates | None = None
 
-    def see(self, score: float, time_s: float, share: float, pace: alarms.Pace) -> Shifted | None:
+    def see(self, score: float, time_s: float, share: float, pace: alarms.Rhythm) -> Shifted | None:
         """Learn one score."""
         rates = self.rates
         if rates is not None:
@@ -126,30 +127,33 @@ class ConfidenceShift(Paced, kw_only=True):
     labels: dict[str, Scores] = msgspec.field(default_factory=dict)
     recent: ADWIN = msgspec.field(default_factory=recent_window)
 
-    def update(self, observation: Observation) -> Detection | None:
-        """Learn one score."""
-        score = observation.score
-        if score is None or not -_MAX_SCORE <= score <= _MAX_SCORE:
-            return None
-        time_s = self.arrival(observation)
-        if not self.crowd.admits(observation.principal):
-            return None
-        remember(self.recent, score)
-        share, pace, overall = self.share / _FAMILIES, self.pace, self.overall
-        shifted, about = overall.see(score, time_s, share, pace), overall
-        label = observation.prediction
-        if label is not None:
-            label = label[:_MAX_LABEL_CHARS]
-            own = self.labels.get(label)
-            if own is None and len(self.labels) < MAX_LABELS:
-                own = self.labels[label] = Scores(size=LABEL_WARM_UP)
-            alone = None if own is None else own.see(score, time_s, share, pace)
-            if shifted is None and own is not None:
-                shifted, about = alone, own
-        if shifted is None:
-            return None
-        self._rearm()
-        return self._detection(shifted, about, None if about is self.overall else label)
+    def learn(self, observations: Iterable[Observation]) -> Iterator[Detection]:
+        """Learn scores."""
+        arriving, admits, recent = alarms.Arriving(self.pace), self.crowd.admits, self.recent
+        share, overall, labels = self.share / _FAMILIES, self.overall, self.labels
+        for observation in observations:
+            score = observation.score
+            if score is None or not -_MAX_SCORE <= score <= _MAX_SCORE:
+                continue
+            time_s = self.time_of(observation)
+            arriving.see(time_s)
+            if not admits(observation.principal):
+                continue
+            remember(recent, score)
+            shifted, about = overall.see(score, time_s, share, arriving), overall
+            label = observation.prediction
+            if label is not None:
+                label = label[:_MAX_LABEL_CHARS]
+                own = labels.get(label)
+                if own is None and len(labels) < MAX_LABELS:
+                    own = labels[label] = Scores(size=LABEL_WARM_UP)
+                alone = None if own is None else own.see(score, time_s, share, arriving)
+                if shifted is None and own is not None:
+                    shifted, about = alone, own
+            if shifted is not None:
+                self._rearm()
+                yield self._detection(shifted, about, None if about is overall else label)
+        arriving.settle()
 
     def _rearm(self) -> None:
         """One change mostly shows in several distributions and is said once."""

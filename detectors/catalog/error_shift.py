@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 import msgspec
 from river.drift import ADWIN
 
+from detectors import alarms
 from detectors.base import DEPLOYMENT, Metadata
 from detectors.paced import Paced
 from detectors.rate_shift import Rate, Rates, Shifted, recent_window, remember
@@ -62,17 +64,22 @@ class ErrorShift(Paced, kw_only=True):
     recent: ADWIN = msgspec.field(default_factory=recent_window)
     callers: dict[str, int] = msgspec.field(default_factory=dict)
 
-    def update(self, observation: Observation) -> Detection | None:
-        """Learn whether one call failed."""
-        failed = observation.failed
-        if failed is None:
-            return None
-        time_s = self.arrival(observation)
-        remember(self.recent, 1.0 if failed else 0.0)
-        if failed:
-            self._blame(observation.principal)
-        shifted = self.rates.see((0,) if failed else (), time_s, self.share, self.pace)
-        return None if shifted is None else self._detection(shifted)
+    def learn(self, observations: Iterable[Observation]) -> Iterator[Detection]:
+        """Learn which calls failed."""
+        arriving, recent, rates = alarms.Arriving(self.pace), self.recent, self.rates
+        for observation in observations:
+            failed = observation.failed
+            if failed is None:
+                continue
+            time_s = self.time_of(observation)
+            arriving.see(time_s)
+            remember(recent, 1.0 if failed else 0.0)
+            if failed:
+                self._blame(observation.principal)
+            shifted = rates.see((0,) if failed else (), time_s, self.share, arriving)
+            if shifted is not None:
+                yield self._detection(shifted)
+        arriving.settle()
 
     def _blame(self, principal: str | None) -> None:
         """Count a failed call for its caller, from the batch in which the failures began to rise."""

@@ -202,15 +202,17 @@ class Extraction(Detector, kw_only=True, array_like=True):
 
         A clock that runs back tells no gap.
         """
-        chars = observation.prompt_chars
-        off = (math.log(min(chars, _MAX_CHARS)) if chars and chars > 1 else 0.0) - self.length_mean
-        self.length_mean += _FADE * off
-        self.length_variance += _FADE * (off * off - self.length_variance)
+        chars, mean, variance = observation.prompt_chars, self.length_mean, self.length_variance
+        off = (math.log(min(chars, _MAX_CHARS)) if chars and chars > 1 else 0.0) - mean
+        self.length_mean = mean + _FADE * off
+        self.length_variance = variance + _FADE * (off * off - variance)
         if gap_s >= 0.0:
-            off = (_LEAST_LOG_GAP if gap_s < _LEAST_GAP_S else math.log(min(gap_s, DAY_S))) - self.gap_mean
-            self.gap_mean += _FADE * off
-            self.gap_variance += _FADE * (off * off - self.gap_variance)
-        self.machine += _FADE * ((observation.temperature == 0.0 or (observation.n or 1) > 1) - self.machine)
+            mean, variance = self.gap_mean, self.gap_variance
+            off = (_LEAST_LOG_GAP if gap_s < _LEAST_GAP_S else math.log(min(gap_s, DAY_S))) - mean
+            self.gap_mean = mean + _FADE * off
+            self.gap_variance = variance + _FADE * (off * off - variance)
+        machine = self.machine
+        self.machine = machine + _FADE * ((observation.temperature == 0.0 or (observation.n or 1) > 1) - machine)
 
     def _remember(self, prompt: int) -> int:
         """How many prompts this one stands for: below zero if it was sent before, 0 if that is not known."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 import msgspec
 
+from detectors import alarms
 from detectors.base import DEPLOYMENT, Metadata
 from detectors.crowd import Crowd
 from detectors.paced import Paced
@@ -87,17 +89,22 @@ class FinishReasonShift(Paced, kw_only=True):
     crowd: Crowd = msgspec.field(default_factory=Crowd)
     rates: Rates = msgspec.field(default_factory=lambda: Rates(warm_up=WARM_UP, rates=[Rate() for _ in FINISHES]))
 
-    def update(self, observation: Observation) -> Detection | None:
-        """Learn how one answer ended."""
-        reason = observation.finish_reason
-        if reason is None:
-            return None
-        time_s = self.arrival(observation)
-        if not self.crowd.admits(observation.principal):
-            return None
-        ended = _REASONS.get(reason) or _REASONS.get(reason[:_MAX_REASON_CHARS].lower(), _OTHER)
-        shifted = self.rates.see(ended, time_s, self.share, self.pace)
-        return None if shifted is None else _detection(shifted)
+    def learn(self, observations: Iterable[Observation]) -> Iterator[Detection]:
+        """Learn how answers ended."""
+        arriving, admits, rates = alarms.Arriving(self.pace), self.crowd.admits, self.rates
+        for observation in observations:
+            reason = observation.finish_reason
+            if reason is None:
+                continue
+            time_s = self.time_of(observation)
+            arriving.see(time_s)
+            if not admits(observation.principal):
+                continue
+            ended = _REASONS.get(reason) or _REASONS.get(reason[:_MAX_REASON_CHARS].lower(), _OTHER)
+            shifted = rates.see(ended, time_s, self.share, arriving)
+            if shifted is not None:
+                yield _detection(shifted)
+        arriving.settle()
 
 
 def _detection(shifted: Shifted) -> Detection:

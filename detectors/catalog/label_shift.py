@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 import msgspec
 
+from detectors import alarms
 from detectors.base import DEPLOYMENT, Metadata
 from detectors.crowd import Crowd
 from detectors.paced import Paced
@@ -70,25 +72,28 @@ class LabelShift(Paced, kw_only=True):
     labels: dict[str, int] = msgspec.field(default_factory=dict)
     rates: Rates | None = None
 
-    def update(self, observation: Observation) -> Detection | None:
-        """Learn one prediction."""
-        label = observation.prediction
-        if label is None:
-            return None
-        time_s = self.arrival(observation)
-        if not self.crowd.admits(observation.principal):
-            return None
-        label = label[:_MAX_LABEL_CHARS]
-        rates, labels = self.rates, self.labels
-        if rates is None:
-            self.warming.append(label)
-            if len(self.warming) >= WARM_UP:
-                self._freeze()
-            return None
-        if not labels:
-            return None
-        shifted = rates.see((labels.get(label, len(labels)),), time_s, self.share, self.pace)
-        return None if shifted is None else self._detection(shifted)
+    def learn(self, observations: Iterable[Observation]) -> Iterator[Detection]:
+        """Learn predictions."""
+        arriving, admits = alarms.Arriving(self.pace), self.crowd.admits
+        for observation in observations:
+            label = observation.prediction
+            if label is None:
+                continue
+            time_s = self.time_of(observation)
+            arriving.see(time_s)
+            if not admits(observation.principal):
+                continue
+            label = label[:_MAX_LABEL_CHARS]
+            rates, labels = self.rates, self.labels
+            if rates is None:
+                self.warming.append(label)
+                if len(self.warming) >= WARM_UP:
+                    self._freeze()
+            elif labels:
+                shifted = rates.see((labels.get(label, len(labels)),), time_s, self.share, arriving)
+                if shifted is not None:
+                    yield self._detection(shifted)
+        arriving.settle()
 
     def _freeze(self) -> None:
         counts = Counter(self.warming)

@@ -9,6 +9,7 @@ normal scores against those quantiles, and two one-sided CUSUMs per metric add t
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 import msgspec
@@ -39,6 +40,8 @@ _LEAST_KNOWN = 0.2
 _MAX_TOKENS = 10_000_000
 _MIN_LATENCY_S = 1e-6
 _MAX_LATENCY_S = 86_400.0
+"""Durations a call can have: zero is a missing measurement, and 5e-324 breaks the regression."""
+
 _HIGH_STEP = math.log(2.0)
 
 
@@ -157,34 +160,48 @@ class LatencyShift(Detector):
     now_s: float = 0.0
     arrivals: Arrivals = msgspec.field(default_factory=Arrivals)
 
-    def update(self, observation: Observation) -> Detection | None:
-        """Learn one call's timing."""
-        self.count += 1
-        if 0.0 <= observation.time_s <= MAX_TIME_S:
-            self.now_s = observation.time_s
-        now_s, latency_s, ttft_s = self.now_s, _seconds(observation.latency_s), _seconds(observation.ttft_s)
-        in_flight = self.arrivals.see(now_s, latency_s or 0.0)
-        if observation.failed or (latency_s is None and ttft_s is None):
-            return None
-        self.pace.see(now_s)
-        profile = self._profile((observation.model or "")[:128])
-        if profile is None:
-            return None
-        inputs, outputs = _tokens(observation.input_tokens), _tokens(observation.output_tokens)
-        if profile.rows is not None:
-            profile.learn((latency_s, ttft_s, inputs, outputs, self.arrivals.rate(now_s), in_flight))
-            return None
-        if latency_s is not None and ttft_s is not None and outputs is not None:
-            profile.stream(latency_s, ttft_s, outputs)
-        found = first = None
-        if latency_s is not None and profile.latency is not None:
-            found = self._judge(profile.latency, "latency", latency_s, (inputs, outputs, in_flight), observation)
-        if ttft_s is not None and profile.ttft is not None:
-            first = self._judge(profile.ttft, "time to first token", ttft_s, (inputs, None, in_flight), observation)
-        found = found or first
-        if found is None:
-            return None
-        return msgspec.structs.replace(found, evidence=found.evidence + profile.moves())
+    def learn(  # noqa: C901, PLR0912 - runs for every call: functions would cost more than what they do
+        self, observations: Iterable[Observation]
+    ) -> Iterator[Detection]:
+        """Learn the timing of calls."""
+        arriving, arrivals = alarms.Arriving(self.pace), self.arrivals
+        for observation in observations:
+            self.count += 1
+            now_s = observation.time_s
+            if 0.0 <= now_s <= MAX_TIME_S:
+                self.now_s = now_s
+            else:
+                now_s = self.now_s
+            latency_s, ttft_s = observation.latency_s, observation.ttft_s
+            if latency_s is not None and not _MIN_LATENCY_S <= latency_s <= _MAX_LATENCY_S:
+                latency_s = None
+            if ttft_s is not None and not _MIN_LATENCY_S <= ttft_s <= _MAX_LATENCY_S:
+                ttft_s = None
+            in_flight = arrivals.see(now_s, latency_s or 0.0)
+            if observation.failed or (latency_s is None and ttft_s is None):
+                continue
+            arriving.see(now_s)
+            profile = self._profile((observation.model or "")[:128])
+            if profile is None:
+                continue
+            inputs, outputs = _tokens(observation.input_tokens), _tokens(observation.output_tokens)
+            if profile.rows is not None:
+                profile.learn((latency_s, ttft_s, inputs, outputs, arrivals.rate(now_s), in_flight))
+                continue
+            found = first = None
+            if latency_s is not None:
+                if ttft_s is not None and outputs is not None:
+                    profile.stream(latency_s, ttft_s, outputs)
+                if profile.latency is not None:
+                    conditions = inputs, outputs, in_flight
+                    found = self._judge(profile.latency, "latency", latency_s, conditions, observation, arriving)
+            if ttft_s is not None and profile.ttft is not None:
+                conditions = inputs, None, in_flight
+                first = self._judge(profile.ttft, "time to first token", ttft_s, conditions, observation, arriving)
+            found = found or first
+            if found is not None:
+                yield msgspec.structs.replace(found, evidence=found.evidence + profile.moves())
+        arriving.settle()
 
     @property
     def reading(self) -> tuple[float, float] | None:
@@ -227,6 +244,7 @@ class LatencyShift(Detector):
         observed_s: float,
         conditions: tuple[float | None, float | None, float],
         observation: Observation,
+        arriving: alarms.Arriving,
     ) -> Detection | None:
         """Walk one metric on; a detection where a walk passes its limit."""
         inputs, outputs, in_flight = conditions
@@ -237,6 +255,7 @@ class LatencyShift(Detector):
         load = in_flight if baseline.signal else self.arrivals.rate(now_s)
         if not baseline.walk(idle_s, observed_s, load, now_s):
             return None
+        arriving.settle()
         found = None
         for walk in (baseline.up, baseline.down, baseline.crowded):
             slower = walk is not baseline.down
@@ -249,11 +268,6 @@ class LatencyShift(Detector):
     def _limit(self, slack: float) -> float:
         arl = alarms.average_run_length(self.share, self.pace.per_day)
         return alarms.cusum_limit(alarms.bonferroni(arl, STREAMS), slack)
-
-
-def _seconds(value: float | None) -> float | None:
-    """A duration a call can have, else `None`: zero is a missing measurement, and 5e-324 breaks the regression."""
-    return value if value is not None and _MIN_LATENCY_S <= value <= _MAX_LATENCY_S else None
 
 
 def _tokens(value: int | None) -> float | None:

@@ -7,6 +7,7 @@ it was learned. So what the warm-up had is judged by its rate, and a grave kind 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 import msgspec
@@ -121,15 +122,24 @@ class Leakage(Detector):
     kinds: dict[str, Kind] = msgspec.field(default_factory=dict)
     awake: bool = False
 
-    def update(self, observation: Observation) -> Detection | None:
+    def learn(self, observations: Iterable[Observation]) -> Iterator[Detection]:
         """Move the rates of all kinds; most calls leak nothing while no rate is away from zero."""
-        leaks = observation.leaks
-        if leaks is None:
-            return None
-        self.count += 1
-        self.pace.see(observation.time_s)
-        if not leaks and not self.awake and self.count > _CROWD_COUNT:
-            return None
+        arriving = alarms.Arriving(self.pace)
+        for observation in observations:
+            leaks = observation.leaks
+            if leaks is None:
+                continue
+            self.count += 1
+            arriving.see(observation.time_s)
+            if not leaks and not self.awake and self.count > _CROWD_COUNT:
+                continue
+            arriving.settle()
+            if (found := self._take(observation, leaks)) is not None:
+                yield found
+        arriving.settle()
+
+    def _take(self, observation: Observation, leaks: tuple[str, ...]) -> Detection | None:
+        """Learn or judge one call that may change something."""
         caller = None
         if observation.principal and (leaks or len(self.crowd) < _CROWD):
             caller = zlib.crc32(observation.principal.encode("utf-8", "replace"))

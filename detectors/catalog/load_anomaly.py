@@ -8,6 +8,7 @@ what is learned of a bin is cut to what the series has been, for a day after a d
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 import msgspec
@@ -106,39 +107,42 @@ class LoadAnomaly(Detector):
     caller: str | None = None
     lead: int = 0
 
-    def update(self, observation: Observation) -> Detection | None:
-        """Count one call; score the bins that the clock has left."""
-        time_s = observation.time_s
-        if not 0.0 <= time_s <= MAX_TIME_S:
-            return None
-        place = int(time_s) // _BIN_S
-        clock = self.clock
-        if clock is None:
-            clock = self.clock = self.next_bin = place
-        at = place if self.next_bin <= place <= clock + 1 else clock
-        entry = self.open_bins.get(at)
-        if entry is None:
-            entry = self.open_bins[at] = [0.0, 0.0, 0.0]
-        entry[0] += 1.0
-        inputs, outputs, cost = observation.input_tokens, observation.output_tokens, observation.cost_usd
-        if inputs is not None and 0 < inputs <= _MOST_TOKENS:
-            entry[1] += inputs
-        if outputs is not None and 0 < outputs <= _MOST_TOKENS:
-            entry[1] += outputs
-        if cost is not None and 0.0 < cost <= _MOST_COST:
-            entry[2] += cost
-        if self.lead == 0:
-            self.caller, self.lead = observation.principal and observation.principal[:128], 1
-        else:
-            self.lead += 1 if observation.principal == self.caller else -1
-        claimed = self.claimed
-        claimed.append(place)
-        self.waiting += 1
-        if self.waiting < _EVERY:
-            return None
-        self.waiting = 0
-        del claimed[:-_CLOCK]
-        return self._tick(sorted(claimed)[len(claimed) // 2])
+    def learn(  # noqa: C901 - runs for every call: functions would cost more than what they do
+        self, observations: Iterable[Observation]
+    ) -> Iterator[Detection]:
+        """Count calls; score the bins that the clock has left."""
+        for observation in observations:
+            time_s = observation.time_s
+            if not 0.0 <= time_s <= MAX_TIME_S:
+                continue
+            place = int(time_s) // _BIN_S
+            clock = self.clock
+            if clock is None:
+                clock = self.clock = self.next_bin = place
+            at = place if self.next_bin <= place <= clock + 1 else clock
+            entry = self.open_bins.get(at)
+            if entry is None:
+                entry = self.open_bins[at] = [0.0, 0.0, 0.0]
+            entry[0] += 1.0
+            inputs, outputs, cost = observation.input_tokens, observation.output_tokens, observation.cost_usd
+            if inputs is not None and 0 < inputs <= _MOST_TOKENS:
+                entry[1] += inputs
+            if outputs is not None and 0 < outputs <= _MOST_TOKENS:
+                entry[1] += outputs
+            if cost is not None and 0.0 < cost <= _MOST_COST:
+                entry[2] += cost
+            if self.lead == 0:
+                self.caller, self.lead = observation.principal and observation.principal[:128], 1
+            else:
+                self.lead += 1 if observation.principal == self.caller else -1
+            claimed = self.claimed
+            claimed.append(place)
+            self.waiting = waiting = self.waiting + 1
+            if waiting >= _EVERY:
+                self.waiting = 0
+                del claimed[:-_CLOCK]
+                if (found := self._tick(sorted(claimed)[len(claimed) // 2])) is not None:
+                    yield found
 
     def _tick(self, clock: int) -> Detection | None:
         """Set the clock, and score what it has left."""

@@ -10,6 +10,7 @@ import math
 import struct
 import zlib
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import ClassVar
 
@@ -162,22 +163,28 @@ class OutputDrift(Detector, kw_only=True):
     pace: Pace = msgspec.field(default_factory=Pace)
     watches: dict[str, Watch] = msgspec.field(default_factory=dict)
 
-    def update(self, observation: Observation) -> Detection | None:
-        """Learn one output; evidence is weighed when it completes a block, or a second one where all is calm."""
-        style = observation.style
-        if style is None or observation.failed or observation.canary:
-            return None
-        layout, time_s = observation.layout or _NO_LAYOUT, observation.time_s
-        if len(style) + len(layout) != _WIDTH or not math.isfinite(sum(style) + sum(layout) + time_s):
-            return None
-        self.pace.see(time_s)
-        watch = self._watch((observation.model or "")[:_NAME_CHARS], self.pace.last_s or 0.0)
-        if watch is None or not _gather(watch, style, layout, observation):
-            return None
-        if watch.test is None:
-            _learn(watch)
-            return None
-        return self._judge(watch, watch.test, observation)
+    def learn(self, observations: Iterable[Observation]) -> Iterator[Detection]:
+        """Learn outputs; evidence is weighed when they complete a block, or a second one where all is calm."""
+        pace, watches = self.pace, self.watches
+        for observation in observations:
+            style = observation.style
+            if style is None or observation.failed or observation.canary:
+                continue
+            layout, time_s = observation.layout or _NO_LAYOUT, observation.time_s
+            if len(style) + len(layout) != _WIDTH or not math.isfinite(sum(style) + sum(layout) + time_s):
+                continue
+            pace.see(time_s)
+            now_s, name = pace.clock[0], (observation.model or "")[:_NAME_CHARS]
+            watch = watches.get(name) or self._begun(name, now_s)
+            if watch is None:
+                continue
+            watch.last_s = now_s
+            if not _gather(watch, style, layout, observation):
+                continue
+            if watch.test is None:
+                _learn(watch)
+            elif (found := self._judge(watch, watch.test, observation)) is not None:
+                yield found
 
     def _judge(self, watch: Watch, test: MeanShift, observation: Observation) -> Detection | None:
         score = test.update(_emptied(watch), watch.starts_s)
@@ -201,21 +208,18 @@ class OutputDrift(Detector, kw_only=True):
             evidence=facts,
         )
 
-    def _watch(self, model: str, now_s: float) -> Watch | None:
-        """The watch of `model`; `None` where all places are held by baselines still in use."""
-        watch = self.watches.get(model)
-        if watch is None:
-            if len(self.watches) >= MAX_MODELS:
-                unused = [
-                    (held.test is not None, held.last_s, name)
-                    for name, held in self.watches.items()
-                    if now_s - held.last_s > (FORGET_S if held.test else GIVE_UP_S)
-                ]
-                if not unused:
-                    return None
-                del self.watches[min(unused)[2]]
-            watch = self.watches[model] = Watch()
-        watch.last_s = now_s
+    def _begun(self, model: str, now_s: float) -> Watch | None:
+        """A new watch for `model`; `None` where all places are held by baselines still in use."""
+        if len(self.watches) >= MAX_MODELS:
+            unused = [
+                (held.test is not None, held.last_s, name)
+                for name, held in self.watches.items()
+                if now_s - held.last_s > (FORGET_S if held.test else GIVE_UP_S)
+            ]
+            if not unused:
+                return None
+            del self.watches[min(unused)[2]]
+        watch = self.watches[model] = Watch()
         return watch
 
 

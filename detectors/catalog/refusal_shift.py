@@ -5,11 +5,13 @@ A model that refuses less is the graver news: a guardrail is gone, a jailbreak w
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 import msgspec
 from river.drift import ADWIN
 
+from detectors import alarms
 from detectors.base import DEPLOYMENT, Metadata
 from detectors.crowd import Crowd
 from detectors.paced import Paced
@@ -65,17 +67,23 @@ class RefusalShift(Paced, kw_only=True):
     rates: Rates = msgspec.field(default_factory=lambda: Rates(warm_up=WARM_UP, rates=[Rate()]))
     recent: ADWIN = msgspec.field(default_factory=recent_window)
 
-    def update(self, observation: Observation) -> Detection | None:
-        """Learn whether one output was refused."""
-        refused = observation.refused
-        if refused is None or observation.failed:
-            return None
-        time_s = self.arrival(observation)
-        if not self.crowd.admits(observation.principal):
-            return None
-        remember(self.recent, 1.0 if refused else 0.0)
-        shifted = self.rates.see((0,) if refused else (), time_s, self.share, self.pace)
-        return None if shifted is None else self._detection(shifted)
+    def learn(self, observations: Iterable[Observation]) -> Iterator[Detection]:
+        """Learn which outputs were refused."""
+        arriving, admits = alarms.Arriving(self.pace), self.crowd.admits
+        recent, rates = self.recent, self.rates
+        for observation in observations:
+            refused = observation.refused
+            if refused is None or observation.failed:
+                continue
+            time_s = self.time_of(observation)
+            arriving.see(time_s)
+            if not admits(observation.principal):
+                continue
+            remember(recent, 1.0 if refused else 0.0)
+            shifted = rates.see((0,) if refused else (), time_s, self.share, arriving)
+            if shifted is not None:
+                yield self._detection(shifted)
+        arriving.settle()
 
     def _detection(self, shifted: Shifted) -> Detection:
         verb = "rose" if shifted.rose else "fell"

@@ -8,11 +8,13 @@ length. Where no text is delivered, outputs that run to the most tokens the base
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 import msgspec
 import numpy as np
 
+from detectors import alarms
 from detectors.base import DEPLOYMENT, Metadata
 from detectors.crowd import Crowd
 from detectors.features import STYLE
@@ -106,21 +108,30 @@ class RepetitionLoop(Paced, kw_only=True):
     tokens: Rates = msgspec.field(default_factory=lambda: Rates(warm_up=WARM_UP, rates=[Rate(falls=False)]))
     cut: float = 0.0
 
-    def update(self, observation: Observation) -> Detection | None:
-        """Learn one output."""
-        style, tokens = observation.style, observation.output_tokens
-        if style is None and tokens is None:
-            return None
-        time_s = self.arrival(observation)
-        if observation.failed or not self.crowd.admits(observation.principal):
-            return None
-        if style is not None:
-            if len(style) != _STYLES or not math.isfinite(sum(style)):
-                return None
-            return self._read(style, observation.finish_reason, time_s)
-        return self._count(tokens or 0)
+    def learn(self, observations: Iterable[Observation]) -> Iterator[Detection]:
+        """Learn outputs."""
+        arriving, admits = alarms.Arriving(self.pace), self.crowd.admits
+        for observation in observations:
+            style, tokens = observation.style, observation.output_tokens
+            if style is None and tokens is None:
+                continue
+            time_s = self.time_of(observation)
+            arriving.see(time_s)
+            if observation.failed or not admits(observation.principal):
+                continue
+            if style is None:
+                found = self._count(tokens or 0, arriving)
+            elif len(style) != _STYLES or not math.isfinite(sum(style)):
+                continue
+            else:
+                found = self._read(style, observation.finish_reason, time_s, arriving)
+            if found is not None:
+                yield found
+        arriving.settle()
 
-    def _read(self, style: tuple[float, ...], reason: str | None, time_s: float) -> Detection | None:
+    def _read(
+        self, style: tuple[float, ...], reason: str | None, time_s: float, pace: alarms.Rhythm
+    ) -> Detection | None:
         """Judge an output by its text."""
         row = (style[_CHARS], style[_WORDS], style[_REPETITION], style[_ENTROPY])
         words, entropy = self.words, self.entropy
@@ -132,10 +143,10 @@ class RepetitionLoop(Paced, kw_only=True):
         bad = _degenerate(row, words, entropy)
         if bad:
             self.cut += 0.1 * ((reason in _CUT) - self.cut)
-        shifted = self.texts.see((0,) if bad else (), time_s, self.share / 2.0, self.pace)
+        shifted = self.texts.see((0,) if bad else (), time_s, self.share / 2.0, pace)
         return None if shifted is None else self._detection(shifted, _TEXTS)
 
-    def _count(self, tokens: int) -> Detection | None:
+    def _count(self, tokens: int, pace: alarms.Rhythm) -> Detection | None:
         """Judge an output by its tokens, where no text is known."""
         tokens = min(max(tokens, 0), _MOST_TOKENS)
         if self.told < WARM_UP:
@@ -146,7 +157,7 @@ class RepetitionLoop(Paced, kw_only=True):
         if self.tokens.warming:
             self.most_tokens = max(self.most_tokens, tokens)
         most = tokens >= self.most_tokens > 0
-        shifted = self.tokens.see((0,) if most else (), self.now_s, self.share / 2.0, self.pace)
+        shifted = self.tokens.see((0,) if most else (), self.now_s, self.share / 2.0, pace)
         return None if shifted is None else self._detection(shifted, _TOKENS)
 
     def _freeze(self) -> None:

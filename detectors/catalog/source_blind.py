@@ -7,6 +7,7 @@ did not fail.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 import msgspec
@@ -114,40 +115,45 @@ class SourceBlind(Detector):
     moving: int = _OF_ANY
     callers: dict[str, int] = msgspec.field(default_factory=dict)
 
-    def update(self, observation: Observation) -> Detection | None:
-        """Learn which fields one call has."""
-        time_s = observation.time_s
-        if 0.0 <= time_s <= MAX_TIME_S:
-            self.now_s = time_s
-        self.pace.see(self.now_s)
-        # In the order of `FIELDS`; by name each would take four times as long.
-        lacks = (
-            observation.principal is None,
-            observation.prompt_hash is None,
-            observation.latency_s is None,
-            observation.model is None,
-            observation.failed is None,
-            observation.input_tokens is None,
-            observation.components is None,
-            observation.style is None,
-            observation.output_tokens is None,
-            observation.ttft_s is None,
-            observation.finish_reason is None,
-            observation.served_model is None,
-        )
-        missing = _bits(lacks)
-        asked = self.moving | (missing & self.watched)
-        if observation.failed is True:
-            asked &= _OF_CALL
-        if not asked:
-            return None
-        top = self._look(missing, asked)
-        if top <= 0.0:
-            return None
-        self._blame(observation.principal)
-        if top < _LEAST_LIMIT or (self.said_s is not None and abs(self.now_s - self.said_s) < _PATIENCE_S):
-            return None
-        return self._judge()
+    def learn(self, observations: Iterable[Observation]) -> Iterator[Detection]:
+        """Learn which fields calls have."""
+        arriving = alarms.Arriving(self.pace)
+        for observation in observations:
+            time_s = observation.time_s
+            if 0.0 <= time_s <= MAX_TIME_S:
+                self.now_s = time_s
+            arriving.see(self.now_s)
+            # In the order of `FIELDS`; by name each would take four times as long.
+            lacks = (
+                observation.principal is None,
+                observation.prompt_hash is None,
+                observation.latency_s is None,
+                observation.model is None,
+                observation.failed is None,
+                observation.input_tokens is None,
+                observation.components is None,
+                observation.style is None,
+                observation.output_tokens is None,
+                observation.ttft_s is None,
+                observation.finish_reason is None,
+                observation.served_model is None,
+            )
+            missing = _bits(lacks)
+            asked = self.moving | (missing & self.watched)
+            if observation.failed is True:
+                asked &= _OF_CALL
+            if not asked:
+                continue
+            top = self._look(missing, asked)
+            if top <= 0.0:
+                continue
+            self._blame(observation.principal)
+            if top < _LEAST_LIMIT or (self.said_s is not None and abs(self.now_s - self.said_s) < _PATIENCE_S):
+                continue
+            arriving.settle()
+            if (found := self._judge()) is not None:
+                yield found
+        arriving.settle()
 
     def _look(self, missing: int, asked: int) -> float:
         """Take in the fields `asked` of one call, as bits; the highest level of the `missing` among them."""

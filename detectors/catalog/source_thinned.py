@@ -6,6 +6,7 @@ the weeks before, an hour earlier and later too; until a week is known, with tho
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -92,29 +93,32 @@ class SourceThinned(Detector):
     strays: int = 0
     is_thin: bool = False
 
-    def update(self, observation: Observation) -> Detection | None:
-        """Count one call; when an hour is over, judge the six before."""
-        if not 0.0 <= observation.time_s <= MAX_TIME_S:
-            return None
-        hour = int(observation.time_s // _HOUR_S)
-        if self.first_hour is None:
-            self.first_hour = self.hour = hour
-        if hour == self.hour:
-            # Almost every call.
-            if self.strays:
-                self.strays = 0
+    def learn(self, observations: Iterable[Observation]) -> Iterator[Detection]:
+        """Count calls; when an hour is over, judge the six before."""
+        for observation in observations:
+            time_s = observation.time_s
+            if not 0.0 <= time_s <= MAX_TIME_S:
+                continue
+            hour = int(time_s // _HOUR_S)
+            if self.first_hour is None:
+                self.first_hour = self.hour = hour
+            if hour == self.hour:
+                # Almost every call.
+                if self.strays:
+                    self.strays = 0
+                self.calls[hour % _RING_H] += 1
+                continue
+            if not self.hour - _RING_H < hour <= self.hour + _AHEAD_H:
+                self.strays += 1
+                if self.strays < _CONFIRMED:
+                    continue
+            self.strays = 0
+            found = self._advance(hour) if hour > self.hour else None
+            if hour <= self.hour - _RING_H:
+                self._begin(hour)
             self.calls[hour % _RING_H] += 1
-            return None
-        if not self.hour - _RING_H < hour <= self.hour + _AHEAD_H:
-            self.strays += 1
-            if self.strays < _CONFIRMED:
-                return None
-        self.strays = 0
-        found = self._advance(hour) if hour > self.hour else None
-        if hour <= self.hour - _RING_H:
-            self._begin(hour)
-        self.calls[hour % _RING_H] += 1
-        return found
+            if found is not None:
+                yield found
 
     def _begin(self, hour: int) -> None:
         """Forget all: time itself has gone back."""

@@ -8,6 +8,7 @@ much is rare. Blocks of eight calls hold a slow one or none, and a CUSUM of like
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 import msgspec
@@ -148,47 +149,49 @@ class TailLatency(Detector):
     count: int = 0
     now_s: float = 0.0
 
-    def update(self, observation: Observation) -> Detection | None:
-        """Learn one call's duration."""
-        latency_s, outputs = observation.latency_s, observation.output_tokens
-        if (
-            latency_s is None
-            or outputs is None
-            or observation.failed
-            or not _MIN_LATENCY_S <= latency_s <= _MAX_LATENCY_S
-            or not 0 <= outputs <= _MAX_TOKENS
-        ):
-            return None
-        self.count = count = self.count + 1
-        now_s = observation.time_s
-        if 0.0 <= now_s <= MAX_TIME_S:
-            self.now_s = now_s
-        else:
-            now_s = self.now_s
-        self.pace.see(now_s)
-        model = (observation.model or "")[:128]
-        tail = self.tails.get(model)
-        if tail is None:
-            tail = self._seat(model)
+    def learn(self, observations: Iterable[Observation]) -> Iterator[Detection]:
+        """Learn the durations of calls."""
+        arriving = alarms.Arriving(self.pace)
+        for observation in observations:
+            latency_s, outputs = observation.latency_s, observation.output_tokens
+            if (
+                latency_s is None
+                or outputs is None
+                or observation.failed
+                or not _MIN_LATENCY_S <= latency_s <= _MAX_LATENCY_S
+                or not 0 <= outputs <= _MAX_TOKENS
+            ):
+                continue
+            self.count = count = self.count + 1
+            time_s = observation.time_s
+            if 0.0 <= time_s <= MAX_TIME_S:
+                self.now_s = time_s
+            else:
+                time_s = self.now_s
+            arriving.see(time_s)
+            model = (observation.model or "")[:128]
+            tail = self.tails.get(model)
             if tail is None:
-                return None
-        tail.last_seen = count
-        inputs = observation.input_tokens or 0
-        inputs = inputs if 0 <= inputs <= _MAX_TOKENS else 0
-        if tail.rows is not None:
-            tail.rows[tail.filled] = (latency_s, inputs, outputs)
-            tail.filled += 1
-            if tail.filled == _WARM_UP:
-                tail.freeze()
-            return None
-        ratio, like_s = tail.relative(latency_s, inputs, outputs)
-        if ratio > tail.slow:
-            tail.slow_here = True
-            self._note(tail, latency_s - like_s, observation.principal)
-        tail.place = place = tail.place + 1
-        if place < _BLOCK:
-            return None
-        return self._close(tail, observation.model)
+                tail = self._seat(model)
+                if tail is None:
+                    continue
+            tail.last_seen = count
+            inputs = observation.input_tokens or 0
+            inputs = inputs if 0 <= inputs <= _MAX_TOKENS else 0
+            if tail.rows is not None:
+                tail.rows[tail.filled] = (latency_s, inputs, outputs)
+                tail.filled += 1
+                if tail.filled == _WARM_UP:
+                    tail.freeze()
+                continue
+            ratio, like_s = tail.relative(latency_s, inputs, outputs)
+            if ratio > tail.slow:
+                tail.slow_here = True
+                self._note(tail, latency_s - like_s, observation.principal)
+            tail.place = place = tail.place + 1
+            if place >= _BLOCK and (found := self._close(tail, observation.model, arriving)) is not None:
+                yield found
+        arriving.settle()
 
     def _note(self, tail: Tail, excess_s: float, principal: str | None) -> None:
         """Remember a slow call, and by majority vote (Boyer and Moore) who sends them."""
@@ -199,7 +202,7 @@ class TailLatency(Detector):
         else:
             tail.lead += 1 if principal == tail.caller else -1
 
-    def _close(self, tail: Tail, model: str | None) -> Detection | None:
+    def _close(self, tail: Tail, model: str | None, pace: alarms.Rhythm) -> Detection | None:
         """Count a block; a detection where there were too many with a slow call."""
         usual = tail.usual
         many = min(_TIMES * usual, _MOST_SHARE)
@@ -215,7 +218,7 @@ class TailLatency(Detector):
             return None
         if not slow:
             return None
-        arl = alarms.average_run_length(self.share, self.pace.per_day / _BLOCK)
+        arl = alarms.average_run_length(self.share, pace.per_day / _BLOCK)
         limit = alarms.e_limit(arl)
         if tail.level < limit:
             return None

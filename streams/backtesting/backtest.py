@@ -158,21 +158,22 @@ def traced(kind: type[Detector], curves: dict[str, Curve], *, only_said: bool = 
     Where it keeps none between detections, or `only_said` are wanted, those of its detections are noted.
     """
 
-    def update(self: Detector, observation: Observation) -> Detection | None:
-        detection = kind.update(self, observation)
-        reading = None if only_said else self.reading
-        if detection is not None:
-            reading = detection.score, detection.threshold
-        subject = observation.deployment if kind.metadata.scope == DEPLOYMENT else observation.principal
-        if reading is not None and subject is not None:
-            curve = curves.get(subject)
-            if curve is None and len(curves) < MOST_CURVES:
-                curve = curves[subject] = Curve()
-            if curve is not None:
-                curve.add(observation.time_s, *reading)
-        return detection
+    def learn(self: Detector, observations: Iterable[Observation]) -> Iterator[Detection]:
+        for observation in observations:
+            said = [*kind.learn(self, (observation,))]
+            reading = None if only_said else self.reading
+            if said:
+                reading = said[0].score, said[0].threshold
+            subject = observation.deployment if kind.metadata.scope == DEPLOYMENT else observation.principal
+            if reading is not None and subject is not None:
+                curve = curves.get(subject)
+                if curve is None and len(curves) < MOST_CURVES:
+                    curve = curves[subject] = Curve()
+                if curve is not None:
+                    curve.add(observation.time_s, *reading)
+            yield from said
 
-    return type(kind.__name__, (kind,), {"update": update, "__module__": kind.__module__})
+    return type(kind.__name__, (kind,), {"learn": learn, "__module__": kind.__module__})
 
 
 def compare(before: Iterable[Finding], now: Iterable[Finding]) -> list[Change]:

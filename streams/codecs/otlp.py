@@ -55,6 +55,12 @@ _SAYS_EMPTY = re.compile(rb'"(?:[a-z_]*[sS]pans|[a-z_]*[lL]ogs|log_?[rR]ecords)"
 one flipped bit in a field's number and its spans would be gone without a trace."""
 
 
+def _may_name_parts(value: bytes) -> bool:
+    """Whether it may be an object with ``resourceSpans`` and the like, which may write letters as escapes."""
+    is_object = value.removeprefix(BOM).lstrip()[:1] == b"{"
+    return is_object and (b'"resource' in value or b"\\u" in value)
+
+
 def decode(value: bytes) -> Decoded:
     """Return the model calls of one export request, in its order, spans before log records."""
     items: list[InferenceEvent | Reject] = []
@@ -74,7 +80,8 @@ def sniff(value: bytes) -> bool:
     """Whether the value is JSON with ``resourceSpans`` or ``resourceLogs``, or protobuf with nothing unknown in it."""
     if value.startswith(_PROTOBUF_START) and is_protobuf_request(value):
         return True
-    if not _looks_like_json(value):
+    # Parsing costs more than all else that is asked of a record; most are another format's and can be told unparsed.
+    if not _may_name_parts(value):
         return False
     try:
         return is_json_request(parse(value))

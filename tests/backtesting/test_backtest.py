@@ -289,7 +289,7 @@ def test_a_file_is_compared_with_the_shipped_detector_and_drawn(
 
 def test_another_version_is_a_file(typed: CliRunner, logs: Path, tmp_path: Path) -> None:
     version = tmp_path / "deaf.py"
-    version.write_text(source_of(DETECTOR) + "\n\nLatencyShift.update = lambda self, observation: None\n")
+    version.write_text(source_of(DETECTOR) + "\n\nLatencyShift.learn = lambda self, observations: iter(())\n")
     done = typed.invoke(
         app, ["backtest", "--detector", DETECTOR, "--from", str(logs), "--code", str(version), "--json"]
     )

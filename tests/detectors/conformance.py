@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -222,6 +223,23 @@ def is_deterministic(kind: type[Detector]) -> None:
     assert state_of(first) == state_of(second)
 
 
+def learns_alike_however_a_stream_is_cut_into_messages(kind: type[Detector]) -> None:
+    observations = [*quiet(1_100, 14), *changed(500), *hostile(300, 20), *quiet(300, 21)]
+    alone = new(kind)
+    expected = [(place, said) for place, each in enumerate(observations) if (said := alone.update(each)) is not None]
+    for most in (3, 40, len(observations)):
+        draw, detector, begun = np.random.default_rng(most), new(kind), 0
+        found: list[tuple[int, Detection]] = []
+        while begun < len(observations):
+            message = observations[begun : begun + int(draw.integers(1, most, endpoint=True))]
+            waiting = iter(message)
+            end = begun + len(message)
+            found.extend((end - operator.length_hint(waiting) - 1, said) for said in detector.learn(waiting))
+            begun += len(message)
+        assert found == expected, f"messages of up to {most} observations give other detections"
+        assert state_of(detector) == state_of(alone), f"messages of up to {most} observations give another state"
+
+
 def is_silent_on_20_000_quiet_observations(kind: type[Detector]) -> None:
     found = feed(new(kind), quiet(20_000, 15))
     assert not found, f"{len(found)} detections, first: {found[0].summary}"
@@ -320,6 +338,7 @@ CHECKS: tuple[Check, ...] = (
     does_not_flood_when_every_name_is_new,
     continues_identically_after_dump_and_load,
     is_deterministic,
+    learns_alike_however_a_stream_is_cut_into_messages,
     is_silent_on_20_000_quiet_observations,
     keeps_a_generous_budget_on_20_000_quiet_observations,
     says_nothing_while_it_warms_up_and_is_ready_at_last,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 import msgspec
@@ -109,6 +110,32 @@ class ReadsSomethingOutside(Sound):
         return None
 
 
+class CountsMessages(Sound):
+    """Takes a message for one call."""
+
+    def learn(self, observations: Iterable[Observation]) -> Iterator[Detection]:
+        self.count += sum(1 for _ in observations) > 0
+        yield from ()
+
+
+class LooksAhead(Sound):
+    """Says what it knows of a call when it has taken the next ones too."""
+
+    def learn(self, observations: Iterable[Observation]) -> Iterator[Detection]:
+        for observation in list(observations):
+            self.count += 1
+            if self.count % 500 == 0:
+                evidence = (Evidence(name="count", observed=1.0),)
+                yield Detection(
+                    summary="Now!",
+                    severity=Severity.LOW,
+                    score=1.0,
+                    threshold=1.0,
+                    onset_s=observation.time_s,
+                    evidence=evidence,
+                )
+
+
 class CriesWolf(Sound):
     """Alarms on ordinary calls, below its own threshold, at no known time, beyond its own severity."""
 
@@ -151,6 +178,8 @@ BROKEN = [
     (conformance.does_not_flood_when_every_name_is_new, CriesWolf),
     (conformance.continues_identically_after_dump_and_load, ForgetsOnRestart),
     (conformance.is_deterministic, ReadsSomethingOutside),
+    (conformance.learns_alike_however_a_stream_is_cut_into_messages, CountsMessages),
+    (conformance.learns_alike_however_a_stream_is_cut_into_messages, LooksAhead),
     (conformance.is_silent_on_20_000_quiet_observations, CriesWolf),
     (conformance.keeps_a_generous_budget_on_20_000_quiet_observations, CriesWolf),
     (conformance.says_nothing_while_it_warms_up_and_is_ready_at_last, IsNeverReady),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from detectors import wording
 from detectors.wording import reads_as_refusal, skeleton
 
 
@@ -37,6 +38,11 @@ def test_an_answer_that_declines_reads_as_a_refusal(output: str) -> None:
 )
 def test_an_answer_that_answers_does_not(output: str) -> None:
     assert not reads_as_refusal(output)
+
+
+def test_every_refusal_has_one_of_the_parts_that_are_looked_for_first() -> None:
+    missed = [phrase for phrase in wording._REFUSALS if not any(part in phrase for part in wording._REFUSAL_PARTS)]
+    assert missed == []
 
 
 def template(prompt: str) -> bytes:
