@@ -4,7 +4,7 @@ PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet --no-d
 OURS = detectors streams dashboards tests
 N ?= 200
 
-.PHONY: demo test lint unit faults quality speed screenshots lock clean help
+.PHONY: demo test lint unit faults quality bench speed screenshots lock clean help
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -32,8 +32,12 @@ quality: .venv/.development  ## causes of held-out scenarios; the detectors on .
 	.venv/bin/python -m pytest -m held_out tests/scenarios
 	.venv/bin/python -m tests.quality $(if $(TASK),--task $(TASK)) $(if $(SEEDS),--seeds $(SEEDS))
 
+bench: .venv/.development  ## measure speed into tests/speed/RESULTS.md; QUICK=1 for the essential part; TASK=name for one
+	.venv/bin/python -m tests.speed.bench $(if $(TASK),--task $(TASK)) $(if $(QUICK),--quick)
+
 speed: .venv/.development  ## measure from event to alert at 5,000 events/s into tests/speed/RESULTS-alerts.md
 	.venv/bin/python -m tests.speed.alert_latency --write
+
 screenshots: .venv/.development  ## play the demo and take the README's pictures of its reports (needs Chromium)
 	.venv/bin/python -m tests.report.screenshots
 

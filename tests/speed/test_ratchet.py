@@ -1,0 +1,44 @@
+"""The speed that was reached stays: each pure stage against the naive way, a quotient and not a time."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.speed.ratchet import LOSS, Best, kept, lost, measure
+
+
+@pytest.fixture(scope="module")
+def best() -> Best:
+    """One measurement for all stages."""
+    return measure(kept())
+
+
+@pytest.mark.parametrize("stage", kept())
+def test_a_stage_keeps_its_speed(best: Best, stage: str) -> None:
+    assert not lost(best.quotients(), {stage: kept()[stage]})
+
+
+def test_a_quarter_may_be_lost_and_no_more() -> None:
+    floors = {"decode": 2.0, "rows": 4.0}
+    assert not lost({"decode": 1.51, "rows": 9.0}, floors)
+    (said,) = lost({"decode": 1.49, "rows": 3.0}, floors)
+    assert said == "decode: 1.49 times as fast as the naive way, was 2.00"
+    assert LOSS == 0.25
+
+
+def test_a_stage_that_takes_half_as_long_again_is_noticed() -> None:
+    slow, calls = Best(), []
+    work = lambda: sum(range(200_000))  # noqa: E731 - a stage is a function without arguments
+
+    def slower() -> object:
+        calls.append(1)
+        return [work(), sum(range(100_000))]
+
+    for _ in range(6):
+        slow.take({"rows": (slower, work)})
+    assert calls
+    assert lost(slow.quotients(), {"rows": 1.0})
+    same = Best()
+    for _ in range(6):
+        same.take({"rows": (work, work)})
+    assert not lost(same.quotients(), {"rows": 1.0})
