@@ -1,4 +1,4 @@
-"""The agents: the only async code that knows Faust. How a record is never lost, in numbered steps.
+"""The agents: how a record is never lost, in numbered steps.
 
 Every agent takes un-acked batches (`consume`), and its handler follows an order that makes a crash at
 any point harmless:
@@ -9,6 +9,7 @@ ingest
     2. insert rows and dead letters into ClickHouse, send observations and dead letters to Kafka; a row that no
        column takes becomes a dead letter by itself;
     3. when all of that is durable, for every part, ack the batch in offset order.
+    Parts become durable one after the other; 2 and 3 of one go on while the next, of any batch, is decoded.
     A crash before 3 repeats 1 and 2 with the same identities: rows replace themselves, and observations
     that were learned already are skipped by the marks of `watch`.
 watch
@@ -32,30 +33,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
-from faust.streams import Stream
-from faust.types import EventT
 
 from detectors.bank import Bank
 from detectors.types import Finding, Observation
 from streams.cases.casework import Casework
-from streams.dlq import (
-    WHOLE_RECORD,
-    DeadLetter,
-    DeadLetterLimitError,
-    LimitPolicy,
-    Record,
-    Tally,
-    Unreadable,
-    dead_letter,
-    printable,
-)
+from streams.consuming import Event, decoded, keep, to_record
+from streams.dlq import DeadLetter, LimitPolicy, Record, Tally, printable
 from streams.marks import Marks
 from streams.metrics import Metrics
 from streams.pipeline import Pipeline, Processed, partition_of
@@ -66,20 +54,9 @@ from streams.triage import deduplicated
 
 _log = logging.getLogger(__name__)
 
-EXIT_UNEXPECTED = 70
-"""The exit status after an error nobody planned for; a supervisor restarts the worker."""
-
-EXIT_DEAD_LETTERS = 78
-"""The exit status when too many records are dead letters; a restart stops again until a person has looked."""
-
 _LEARNED_TOGETHER = 256
 """Observations that a bank takes at once, give or take a message: some 30 ms in which nothing else is done."""
 
-T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
-
-Event = EventT[bytes]
-Broken = list[tuple[DeadLetter, bytes]]
 Keying = tuple[Sender, Callable[[Observation], str | None]]
 """A topic of observations and what its partitions are chosen by."""
 
@@ -95,8 +72,14 @@ class Ingest:
         keyings: Sequence[Keying],
         metrics: Metrics,
         limit: LimitPolicy,
+        generation: Callable[[], int],
     ) -> None:
-        """Observations go out once for each of `keyings`; `limit` stops a worker that understands nothing."""
+        """Observations go out once for each of `keyings`; `limit` stops a worker that understands nothing.
+
+        `generation` is that of the assignment: what an earlier one brought comes again and is not acked.
+        """
+        self._generation = generation
+        self._latest: asyncio.Future[None] | None = None
         self._tally = Tally(limit)
         self._metrics = metrics
         self._pipeline = pipeline
@@ -105,15 +88,30 @@ class Ingest:
         self._keyings = keyings
 
     async def handle(self, events: Sequence[Event]) -> None:
-        """Steps 1 to 3 of ingest."""
+        """Step 1 of ingest; 2 and 3 go on behind it, one part after the other, while what comes next is decoded."""
         records = {(event.message.partition, event.message.offset): to_record(event) for event in events}
         parts = self._pipeline.parts(records.values())
         while (processed := await asyncio.to_thread(next, parts, None)) is not None:
             self._tally.count(processed.outcomes())
-            await self._keep(processed, records)
-            self._metrics.ingested(processed)
+            await self.kept()
+            self._go_on(self._keep(processed, records))
+        self._go_on(self._ack(events, self._latest))
+
+    async def kept(self) -> None:
+        """Return when all that was handled is durable, and what may be acked is."""
+        if self._latest is not None:
+            await self._latest
+
+    def _go_on(self, step: Coroutine[Any, Any, None]) -> None:
+        self._latest = asyncio.ensure_future(keep(lambda: step))
+
+    async def _ack(self, events: Sequence[Event], durable: asyncio.Future[None] | None) -> None:
+        """Step 3 of ingest."""
+        if durable is not None:
+            await durable
         for event in events:
-            event.ack()
+            if event.message.generation_id == self._generation():
+                event.ack()
 
     async def _keep(self, processed: Processed, records: Mapping[tuple[int, int], Record]) -> None:
         """Step 2 of ingest, for one part."""
@@ -136,6 +134,7 @@ class Ingest:
             ],
             records,
         )
+        self._metrics.ingested(processed)
 
     async def _bury(self, letters: Sequence[DeadLetter], records: Mapping[tuple[int, int], Record]) -> None:
         await self._dead_letters.bury([(each, records[each.partition, each.offset].value) for each in letters])
@@ -189,7 +188,7 @@ class Watch:
     async def _learn(self, events: Sequence[Event], assignment: int) -> None:
         """Return when findings are durable. Raises `_MovedError` where an assignment ended while it waited."""
         self._stay(assignment)
-        batch, broken = _decoded(self._source, events, msgspec.msgpack.Decoder(list[Observation]))
+        batch, broken = decoded(self._source, events, msgspec.msgpack.Decoder(list[Observation]))
         await self._dead_letters.bury(broken)
         self._stay(assignment)
         await self._states.recall_marks((event.message.partition, event.message.offset) for event in events)
@@ -291,8 +290,8 @@ class Triage:
 
     async def handle(self, events: Sequence[Event]) -> None:
         """Steps 1 to 3 of triage; a rebalance in between leaves the batch un-acked."""
-        decoded, broken = _decoded(self._source, events, msgspec.json.Decoder(Finding))
-        findings = deduplicated(finding for _, finding in decoded)
+        found, broken = decoded(self._source, events, msgspec.json.Decoder(Finding))
+        findings = deduplicated(finding for _, finding in found)
         await self._dead_letters.bury(broken)
         await self._writer.run(lambda store: store.insert_findings(findings))
         self._metrics.found(findings)
@@ -301,72 +300,6 @@ class Triage:
         if await self._casework.take(findings):
             for event in events:
                 event.ack()
-
-
-class Decoder(Protocol[T_co]):
-    """A msgspec decoder."""
-
-    def decode(self, value: bytes, /) -> T_co:
-        """The value; raises `msgspec.MsgspecError`."""
-
-
-class Handler(Protocol):
-    """What an agent does with a batch: make it durable and ack it, or see that it is acked later."""
-
-    async def handle(self, events: Sequence[Event]) -> None:
-        """Return when the next batch may come; never raise for bad input."""
-
-
-async def consume(
-    stream: Stream[bytes], handler: Handler, generation: Callable[[], int], batch: int, wait_s: float
-) -> None:
-    """Feed a stream's batches to a handler. Messages fetched before a rebalance are left: they come again."""
-    async with _NoWayOut():
-        unacked: Any = stream.noack()  # its annotation forgets that noack_take gives events, not values
-        async for events in unacked.noack_take(batch, within=wait_s):
-            current = [event for event in events if event.message.generation_id == generation()]
-            if current:
-                await handler.handle(current)
-
-
-async def keep(task: Callable[[], Awaitable[None]]) -> None:
-    """A background task whose failure ends the process, like that of an agent."""
-    async with _NoWayOut():
-        await task()
-
-
-class _NoWayOut:
-    """Any error but a cancellation ends the process at once, before Faust acks what was not done."""
-
-    async def __aenter__(self) -> None:
-        return None
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None or isinstance(error, (asyncio.CancelledError, GeneratorExit)):
-            return
-        if isinstance(error, DeadLetterLimitError):
-            _log.critical("stops and acks nothing more: %s", error)
-        else:
-            _log.critical("ends at once and acks nothing more: %s", type(error).__name__, exc_info=error)
-        logging.shutdown()
-        os._exit(EXIT_DEAD_LETTERS if isinstance(error, DeadLetterLimitError) else EXIT_UNEXPECTED)
-
-
-def to_record(event: Event) -> Record:
-    """Kafka's record as our own value."""
-    message = event.message
-    headers = message.headers.items() if isinstance(message.headers, Mapping) else message.headers or ()
-    return Record(
-        topic=message.topic,
-        partition=message.partition,
-        offset=message.offset,
-        time_s=message.timestamp or time.time(),  # none only from clients older than Kafka 0.10
-        value=b"" if message.value is None else message.value,
-        key=message.key,
-        headers=tuple((name, value or b"") for name, value in headers),
-    )
 
 
 def _stretches(batch: Batch) -> Iterator[tuple[int, list[tuple[int, list[Observation]]]]]:
@@ -380,18 +313,3 @@ def _stretches(batch: Batch) -> Iterator[tuple[int, list[tuple[int, list[Observa
             yield record.partition, waiting.pop(record.partition)
             del sizes[record.partition]
     yield from waiting.items()
-
-
-def _decoded(source: Topic, events: Sequence[Event], decoder: Decoder[T]) -> tuple[list[tuple[Record, T]], Broken]:
-    """What our own topics hold, and what somebody else put there."""
-    decoded, broken = [], []
-    for event in events:
-        record = to_record(event)
-        try:
-            decoded.append((record, decoder.decode(record.value)))
-        except msgspec.MsgspecError as error:
-            why = record.value.reason if isinstance(record.value, Unreadable) else error
-            reason = f"not written by this version of inferwatch: {why}"
-            letter = dead_letter(record, source.topic_id, reason, WHOLE_RECORD, lambda _head: "")
-            broken.append((letter, record.value))
-    return decoded, broken

@@ -16,12 +16,14 @@ from faust.exceptions import FaustError
 
 from detectors.base import DEPLOYMENT, PRINCIPAL
 from streams import batches, topics
-from streams.agents import Event, Handler, Ingest, Triage, Watch, consume, keep
+from streams.agents import Ingest, Triage, Watch
 from streams.cases.casework import Casework
 from streams.clickhouse import Store
 from streams.components.notices import Notices
 from streams.composing import make_bank, make_cases, make_pipeline
+from streams.consuming import Event, Handler, consume, keep
 from streams.dlq import LimitPolicy
+from streams.filling import Filling
 from streams.health import HealthServer, Pages
 from streams.keys import load_keys, snapshot_keys
 from streams.lookout import Lookout
@@ -177,11 +179,14 @@ class Worker:
 
         async def agent(stream: Any) -> None:
             settings = self._settings
-            generation = lambda: int(self.app.consumer_generation_id)  # noqa: E731 - read at each batch
-            await consume(stream, timed, generation, settings.batch_records, settings.batch_wait_s)
+            await consume(stream, timed, self._generation, Filling(settings.batch_records), settings.batch_wait_s)
 
         # Faust knows agents by their name: a role may have several, each with a topic of its own.
         self.app.agent(source, concurrency=1, name=f"{role}:{topic.name}")(agent)
+
+    def _generation(self) -> int:
+        """Of the assignment that holds now."""
+        return int(self.app.consumer_generation_id)
 
     def _follow_assignment(self) -> None:
         """Not ready while partitions are on their way."""
@@ -235,7 +240,8 @@ class Worker:
             (self._sender(topics.BY_PRINCIPAL), lambda observation: observation.principal),
         ]
         limit = LimitPolicy(ratio=self._settings.dead_letter_ratio, run=self._settings.dead_letter_run)
-        return source, Ingest(pipeline, writer, self._dead_letters(writer), keyings, self._metrics, limit)
+        dead_letters = self._dead_letters(writer)
+        return source, Ingest(pipeline, writer, dead_letters, keyings, self._metrics, limit, self._generation)
 
     def _notices(self, kind: str, name: str) -> tuple[Topic, Handler]:
         writer, source = self._writer(), self._found[name]

@@ -28,7 +28,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How one process of inferwatch behaves.
 
     `alarm_budget` is false alarms a day, shared over `expected_deployments` and `expected_principals`.
-    `batch_records` and `batch_wait_s` bound a batch; what came since the last save, `snapshot_interval_s` ago, is
+    `batch_records`, 8 MB and `batch_wait_s` bound a batch; what came since the last save, `snapshot_interval_s` ago, is
     replayed after a crash. Pauses of a source below `silence_minimum_s` are no findings; an incident closes after
     `incident_quiet_s` without one, is told again within `incident_cool_down_s` only if it is worse, and names its
     deployment's of `owners` (``chat=team-a,*=on-call``). A worker that says nothing for `session_timeout_s` loses its
@@ -82,9 +82,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     expected_deployments: int = 10
     expected_principals: int = 1_000
 
-    batch_records: int = 64
+    batch_records: int = 512
     batch_wait_s: float = 0.25
-    snapshot_interval_s: float = 2.0
+    snapshot_interval_s: float = 5.0
     silence_minimum_s: float = 900.0
     incident_quiet_s: float = 21_600.0
     incident_cool_down_s: float = 86_400.0

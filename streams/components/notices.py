@@ -19,9 +19,9 @@ import logging
 from collections.abc import Callable, Sequence
 
 from detectors.types import Observation
-from streams.agents import Event, to_record
 from streams.clickhouse import Store
 from streams.components.provenance import CHANGE, Noted, read
+from streams.consuming import Event, to_record
 from streams.dlq import WHOLE_RECORD, DeadLetter, Record, dead_letter, printable
 from streams.sinks import DeadLetters, Sender, Writer, insert_apart, packed
 from streams.topics import Topic

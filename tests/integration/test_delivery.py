@@ -13,7 +13,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from streams import topics
-from streams.agents import EXIT_UNEXPECTED
+from streams.consuming import EXIT_UNEXPECTED
 from tests.integration.clickhouse_server import ClickHouseServer
 from tests.integration.stack import Place, Stack, StackWith, batch
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from streams import topics
-from streams.agents import EXIT_DEAD_LETTERS
+from streams.consuming import EXIT_DEAD_LETTERS
 from streams.inflating import GZIP, ZSTD
 from tests.hostile import kafka_batches
 from tests.integration.stack import Stack, StackWith, batch

@@ -1,7 +1,8 @@
 """A backlog that is there before anybody reads it, and how fast and at what cost it is done.
 
 The backlog is durable on the broker before the first process that reads it starts, so that the sender, which is
-elsewhere in an installation, takes nothing from the two cores. The first fifth warms up and does not count. The end
+elsewhere in an installation, takes nothing from the two cores. The first fifth warms up and does not count, and
+neither does what comes before all have started and divided the partitions. The end
 is when all is stored *and* nothing waits in any topic on the way: findings told, state saved, everything acknowledged.
 """
 
@@ -58,11 +59,12 @@ def measured(
     done: Callable[[], int],
     finished: Callable[[], bool],
     stages: Callable[[], dict[str, float]] = dict,
+    begun: Callable[[], bool] = lambda: True,
 ) -> Drained:
     """Watch `done` events grow to `events`; `roots` are the processes that do it, which were just started."""
     groups = {WORKER: tuple(roots), KAFKA: (rig.kafka.pid,), CLICKHOUSE: (rig.clickhouse.pid,)}
     until_s = time.monotonic() + PATIENCE_S
-    while (first := done()) < events * WARM_UP:
+    while (first := done()) < events * WARM_UP or not begun():
         _pause(until_s, first, events)
     began_s, meter = time.monotonic(), Meter(groups)
     while (last := done()) < events or not finished():
@@ -90,6 +92,7 @@ def ours(
         lambda: installation.alive() and installation.stored() - before,
         lambda: installation.waiting() == 0,
         dict if stages is None else lambda: _summed(stages),
+        installation.ready,
     )
 
 

@@ -135,6 +135,10 @@ class Installation:
                 time.sleep(_READY_POLL_S)
         return time.monotonic() - began_s
 
+    def ready(self) -> bool:
+        """Whether every worker says it is."""
+        return all(map(self._ready, self._pages))
+
     def alive(self) -> bool:
         """True; raises `AssertionError` when a worker has ended."""
         if any(worker.poll() is not None for worker in self.workers):

@@ -36,7 +36,7 @@ STAGES = {
     "Kafka": (
         "streams.sinks:packed",
         "streams.app:_Outlet.send",
-        "streams.agents:_decoded",
+        "streams.consuming:decoded",
         "streams.marks:Marks.fresh",
     ),
     "detectors": ("detectors.bank:Bank.apply_all",),

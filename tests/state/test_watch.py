@@ -12,7 +12,8 @@ import msgspec
 from detectors.bank import Bank
 from detectors.base import DEPLOYMENT
 from detectors.types import Finding, Observation
-from streams.agents import Event, Watch
+from streams.agents import Watch
+from streams.consuming import Event
 from streams.dlq import DeadLetter
 from streams.rows import SavedState
 from streams.sinks import DeadLetters, Message, Sender, Writer
