@@ -32,8 +32,8 @@ quality: .venv/.development  ## causes of held-out scenarios; the detectors on .
 	.venv/bin/python -m pytest -m held_out tests/scenarios
 	.venv/bin/python -m tests.quality $(if $(TASK),--task $(TASK)) $(if $(SEEDS),--seeds $(SEEDS))
 
-bench: .venv/.development  ## measure speed into tests/speed/RESULTS.md; QUICK=1 for the essential part; TASK=name for one
-	.venv/bin/python -m tests.speed.bench $(if $(TASK),--task $(TASK)) $(if $(QUICK),--quick)
+bench: .venv/.development  ## measure speed into tests/speed/RESULTS.md; QUICK=1 for the essential part; TASK=name for one; RUNS=n
+	.venv/bin/python -m tests.speed.bench $(if $(TASK),--task $(TASK)) $(if $(QUICK),--quick) $(if $(RUNS),--runs $(RUNS))
 
 speed: .venv/.development  ## measure from event to alert at 5,000 events/s into tests/speed/RESULTS-alerts.md
 	.venv/bin/python -m tests.speed.alert_latency --write

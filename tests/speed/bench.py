@@ -1,4 +1,4 @@
-"""Measures: ``python -m tests.speed.bench [--task NAME] [--quick]``. A run that was cut short goes on where it was.
+"""Measures: ``python -m tests.speed.bench``; ``--help`` says what. A run that was cut short goes on where it was.
 
 What is done of a task is kept under ``.cache/speed`` until all of it is; then it is committed data beside this file.
 It is thrown away when the code that was measured is not the code that is here.
@@ -36,9 +36,10 @@ ASKED_FOR = ("hour",)
 class Bench:
     """Runs tasks and keeps what they give."""
 
-    def __init__(self, *, quick: bool, out: Path = HERE, kept: Path = KEPT) -> None:
-        """Results go to `out`, unfinished ones to `kept`."""
+    def __init__(self, *, quick: bool, runs: int | None = None, out: Path = HERE, kept: Path = KEPT) -> None:
+        """Results go to `out`, unfinished ones to `kept`; `runs` of each cell, in the place of what a task takes."""
         self._quick = quick
+        self._runs = runs
         self.failed: list[str] = []
         self._out = out
         self._kept = kept
@@ -47,7 +48,7 @@ class Bench:
         """One task, to its end."""
         task = task_of(name)
         outcome = self._unfinished(name)
-        cells, repeats = task.cells(quick=self._quick), task.repeats(quick=self._quick)
+        cells, repeats = task.cells(quick=self._quick), self._runs or task.repeats(quick=self._quick)
         left = [
             (turn, cell)
             for turn in range(repeats)
@@ -145,9 +146,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--task", action="append", choices=(*TASKS, *ASKED_FOR), help="only this one; may be given again"
     )
     parser.add_argument("--quick", action="store_true", help="shorter and fewer runs, the essential part of each task")
+    parser.add_argument("--runs", type=int, metavar="N", help="measure each cell N times")
     parser.add_argument("--page", action="store_true", help="measure nothing, write the page anew")
     asked = parser.parse_args(arguments)
-    bench = Bench(quick=asked.quick)
+    bench = Bench(quick=asked.quick, runs=asked.runs)
     if asked.page:
         bench.write()
         return 0
