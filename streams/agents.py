@@ -16,8 +16,8 @@ watch
     1. recall the marks of partitions that are new here and the saved state of subjects that are not live (`states`);
     2. apply the observations that were not learned before to the bank, in offset order;
     3. send the findings, wait until they are durable;
-    4. every few seconds, and when many wait: save the state of changed subjects, each with its next offset, and the
-       marks;
+    4. every few seconds, when nothing comes, and when many wait: save the state of changed subjects, each with its
+       next offset, and the marks;
     5. when that is durable, ack what it covers, in offset order.
     A crash before 5 replays onto the state saved last; findings come out with the same identities.
 triage
@@ -56,6 +56,9 @@ _log = logging.getLogger(__name__)
 
 _LEARNED_TOGETHER = 256
 """Observations that a bank takes at once, give or take a message: some 30 ms in which nothing else is done."""
+
+_QUIET_S = 1.0
+"""Without an observation, after which a watch has time to save."""
 
 Keying = tuple[Sender, Callable[[Observation], str | None]]
 """A topic of observations and what its partitions are chosen by."""
@@ -230,10 +233,18 @@ class Watch:
                 event.ack()
 
     async def save_regularly(self) -> None:
-        """Save for ever, every `snapshot_interval_s` seconds."""
+        """Save for ever, every `snapshot_interval_s` seconds, and what is left as soon as nothing comes."""
+        look_s = min(_QUIET_S, self._interval_s)
+        since_s, before = 0.0, 0
         while True:
-            await asyncio.sleep(self._interval_s)
-            await self.save()
+            await asyncio.sleep(look_s)
+            since_s += look_s
+            waiting = len(self._unacked)
+            is_quiet = 0 < waiting == before and not self._lock.locked()
+            before = waiting
+            if is_quiet or since_s >= self._interval_s:
+                await self.save()
+                since_s, before = 0.0, 0
 
     def leave(self) -> None:
         """Partitions are taken away: what is live and un-acked here is another's, or comes again.

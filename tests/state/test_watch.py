@@ -8,10 +8,12 @@ from types import SimpleNamespace
 from typing import cast
 
 import msgspec
+import pytest
 
 from detectors.bank import Bank
 from detectors.base import DEPLOYMENT
 from detectors.types import Finding, Observation
+from streams import agents
 from streams.agents import Watch
 from streams.consuming import Event
 from streams.dlq import DeadLetter
@@ -20,6 +22,8 @@ from streams.sinks import DeadLetters, Message, Sender, Writer
 from streams.topics import Topic
 from tests.detectors.toys import BUDGET, TOYS, call
 from tests.state.saved import KEY, LIBRARIES, SOURCE, Shelf
+
+_PATIENCE_S = 30.0
 
 
 class Journal(Shelf):
@@ -103,6 +107,24 @@ def test_states_that_are_saved_in_the_middle_of_a_batch_come_after_their_finding
     assert acked == []
     asyncio.run(made.save())
     assert acked == list(range(12))
+
+
+def test_what_was_learned_last_is_saved_as_soon_as_nothing_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agents, "_QUIET_S", 0.01)
+    journal = Journal()
+    made, _ = watch(journal, max_subjects=50)
+
+    async def saved() -> None:
+        acked = asyncio.Event()
+        called = SimpleNamespace(message=event(0, [call("a")], []).message, ack=acked.set)
+        saving = asyncio.create_task(made.save_regularly())
+        await made.handle([cast("Event", called)])
+        await asyncio.wait_for(acked.wait(), _PATIENCE_S)
+        await asyncio.sleep(0.1)
+        assert journal.written == ["states"], "nothing new was learned, and nothing is saved again"
+        saving.cancel()
+
+    asyncio.run(saved())
 
 
 def test_a_batch_that_waited_while_partitions_moved_is_dropped() -> None:
