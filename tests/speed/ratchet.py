@@ -2,8 +2,8 @@
 
 Both are timed in turn, by the processor time of this thread, and of each the fastest round counts: what else the
 machine does makes rounds slower, never faster. The quotients that were reached are kept in ``floors.json`` (``--write``
-puts today's there). A stage that fell below three quarters of its floor has lost its speed; rounds go on
-until all stages are above or there were `ROUNDS`.
+puts today's there). A stage below 85 % of its floor has lost its speed: floors are the least of some measurements, so
+one that lost a quarter is below it for sure. Rounds go on until all stages are above or there were `ROUNDS`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ from tests.speed import naive
 from tests.speed.load import JSON, Load
 
 FLOORS = Path(__file__).with_name("floors.json")
-LOSS = 0.25
+BOUND = 0.85
+"""Of its floor. Measurements of one tree differ by some 6 %, with other work beside them too: a stage that lost a
+quarter is measured at no more than 0.80 of what it was, and what lost nothing at no less than 0.94."""
+
 ROUNDS = 20
 LEAST_ROUNDS = 5
 WRITES = 3
@@ -155,11 +158,11 @@ def measure(floors: Mapping[str, float], most: int = ROUNDS) -> Best:
 
 
 def lost(quotients: Mapping[str, float], floors: Mapping[str, float]) -> list[str]:
-    """The stages that have lost more than `LOSS` of their speed, in words."""
+    """The stages that have lost their speed, in words."""
     return [
         f"{name}: {quotients[name]:.2f} times as fast as the naive way, was {floor:.2f}"
         for name, floor in floors.items()
-        if quotients[name] < floor * (1.0 - LOSS)
+        if quotients[name] < floor * BOUND
     ]
 
 

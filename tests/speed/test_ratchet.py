@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.speed.ratchet import LOSS, Best, kept, lost, measure
+from tests.speed.ratchet import Best, kept, lost, measure
 
 
 @pytest.fixture(scope="module")
@@ -18,21 +18,20 @@ def test_a_stage_keeps_its_speed(best: Best, stage: str) -> None:
     assert not lost(best.quotients(), {stage: kept()[stage]})
 
 
-def test_a_quarter_may_be_lost_and_no_more() -> None:
+def test_a_quarter_lost_is_noticed_even_where_it_was_measured_well() -> None:
     floors = {"decode": 2.0, "rows": 4.0}
-    assert not lost({"decode": 1.51, "rows": 9.0}, floors)
-    (said,) = lost({"decode": 1.49, "rows": 3.0}, floors)
-    assert said == "decode: 1.49 times as fast as the naive way, was 2.00"
-    assert LOSS == 0.25
+    assert not lost({"decode": 1.71, "rows": 9.0}, floors)
+    (said,) = lost({"decode": 2.0 * 0.75 * 1.06, "rows": 4.0}, floors)
+    assert said == "decode: 1.59 times as fast as the naive way, was 2.00"
 
 
-def test_a_stage_that_takes_half_as_long_again_is_noticed() -> None:
+def test_a_stage_that_takes_a_third_longer_is_noticed() -> None:
     slow, calls = Best(), []
     work = lambda: sum(range(200_000))  # noqa: E731 - a stage is a function without arguments
 
     def slower() -> object:
         calls.append(1)
-        return [work(), sum(range(100_000))]
+        return [work(), sum(range(66_667))]
 
     for _ in range(6):
         slow.take({"rows": (slower, work)})
