@@ -1,18 +1,22 @@
 """Prompts that read like attacks: told to drop its instructions, asked for them, put into a role without rules.
 
 Wording only, and English only: a clue for `catalog/probing.py`, which looks at rates, and never a verdict on one
-prompt. Cost: 2 us for a prompt of 200 characters without any of the words that every pattern needs, 5-10 us for
+prompt. Cost: 2 us for a prompt of 400 characters without any of the words that every pattern needs, 5-10 us for
 others, several times that for those outside ASCII.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import re2
 
+from detectors import joined
+
 _HEAD_CHARS, _TAIL_CHARS = 2_048, 512
+_MOST_CHARS = _HEAD_CHARS + _TAIL_CHARS
 """Attacks stand at the beginning or are appended; a long document between is not searched."""
 
 _GIVEN = r"(?:instructions?|directives?|rules|commands|prompts?|guidelines|orders|conditions|programming|logic)"
@@ -123,6 +127,9 @@ _WORDINGS = (
 _PARTS = tuple(sorted(frozenset().union(*(wording.needs for wording in _WORDINGS))))
 
 
+_any_part = re2.compile("|".join(map(re2.escape, _PARTS)).encode())
+
+
 def _finder() -> Any:
     """Finds places in `_PARTS` of what is in a text, in one pass; of bytes, since a lone surrogate is no text to it."""
     finder = re2.Set.SearchSet()
@@ -141,21 +148,38 @@ _MANY_WORDS, _FEW_DISTINCT = 40, 0.1
 
 def reads_like_attack(prompt: str) -> bool:
     """Whether the wording of a prompt is that of an injection, a jailbreak or a request for hidden instructions."""
-    text = prompt if len(prompt) <= _HEAD_CHARS + _TAIL_CHARS else prompt[:_HEAD_CHARS] + "\n" + prompt[-_TAIL_CHARS:]
-    text = text.casefold()
+    return read_like_attacks([prompt], [prompt.split()])[0]
+
+
+def read_like_attacks(prompts: Sequence[str], words: Sequence[Sequence[str]]) -> list[bool]:
+    """Which prompts do; `words` are those of each, as `str.split` splits all that is searched of it."""
+    texts = [_searched(prompt).casefold() for prompt in prompts]
+    suspects = set(joined.places(_any_part, texts))
+    return [
+        (index in suspects and _is_worded_so(text)) or _floods(said if len(prompt) <= _MOST_CHARS else text.split())
+        for index, (prompt, text, said) in enumerate(zip(prompts, texts, words, strict=True))
+    ]
+
+
+def _searched(prompt: str) -> str:
+    return prompt if len(prompt) <= _MOST_CHARS else prompt[:_HEAD_CHARS] + "\n" + prompt[-_TAIL_CHARS:]
+
+
+def _is_worded_so(text: str) -> bool:
+    """Whether a case-folded text is worded as one of `_WORDINGS`."""
     data = text.encode("utf-8", "replace")
-    if present := _parts_of(data):
-        is_plain = text.isascii()
-        for needed, wording in zip(_NEEDED, _WORDINGS, strict=True):
-            if not needed.isdisjoint(present) and (
-                wording.plain.search(data) if is_plain else wording.pattern.search(text)
-            ):
-                return True
-    return len(text) >= 2 * _MANY_WORDS - 1 and _floods(text.split())
+    present = _parts_of(data)
+    is_plain = text.isascii()
+    return any(
+        not needed.isdisjoint(present) and (wording.plain.search(data) if is_plain else wording.pattern.search(text))
+        for needed, wording in zip(_NEEDED, _WORDINGS, strict=True)
+    )
 
 
-def _floods(words: list[str]) -> bool:
-    """Whether there are many words and few distinct ones; the first quarter mostly tells that there are more."""
+def _floods(words: Sequence[str]) -> bool:
+    """Whether there are many words and few distinct ones; the first of them mostly tell that there are more."""
     count = len(words)
     few = _FEW_DISTINCT * count
-    return count >= _MANY_WORDS and len(set(words[: count // 4])) < few and len(set(words)) < few
+    if count < _MANY_WORDS or len(set(map(str.casefold, words[: count // 4]))) >= few:
+        return False
+    return len(set(map(str.casefold, words))) < few

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import operator
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from detectors import attacks, prompt_space, wording
+from detectors import attacks, prompt_space, prompt_words, wording
 from detectors.hosts import hosts
 from detectors.layouts import layouts
 from detectors.leaks import leaks
+from detectors.lexicon import lexicon
 from detectors.shapes import shapes
 from detectors.sketches import sketches
 from detectors.tabular import Tables
-from detectors.tokens import opening, tokens
+from detectors.tokens import all_tokens, opening
 from detectors.types import CANARY, Components, InferenceEvent, Observation
 
 STYLE = (
@@ -45,18 +48,18 @@ STYLE = (
 """The style features of an output, in the order of `Observation.style`."""
 
 _DIGITS = STYLE.index("digits")
+_LABEL_CHARS = 64
 _MAX_TEXT_BYTES = 65_536
 """Texts are read up to here: one 10 MB answer must not stall the batch it is in."""
 
-_MAX_PROMPT_WORDS, _MAX_PROMPT_CHARS = 64, 4_096
-_CACHED_WORDS, _MAX_CACHED_BYTES = 65_536, 80
-"""Words whose hash is kept at hand, about 12 MB: language repeats itself, and a hash costs ten times a look-up."""
+_PART = 128
+"""Events that are looked at together: what is made of them on the way stays in the processor's cache."""
 
-_CACHED_PHRASES, _MAX_PHRASE_BYTES = 16_384, 160
+_CACHED_PHRASES, _MAX_PHRASE_CHARS = 16_384, 160
 """Templates and first words whose hash is kept at hand, at most about 5 MB."""
 
 _NO_LETTERS = bytes(byte for byte in range(128) if not chr(byte).isalnum())
-_END_WORDS, _END_CHARS = 3, 200
+_END_WORDS, _TAIL_WORDS, _END_CHARS = 3, 6, 200
 _LABEL_LETTERS, _END_LETTERS = 4, 10
 
 _CLASSES = ("uppercase", "digits", "punctuation", "markup", "non_ascii", "line_breaks", "commas", "sentence_ends")
@@ -120,50 +123,15 @@ def style(texts: Sequence[str]) -> npt.NDArray[np.float64]:
     )
 
 
-def simhash(word_lists: Sequence[Sequence[bytes]], key: bytes) -> npt.NDArray[np.uint64]:
-    """A 64-bit simhash of each list of words: near duplicates differ in few bits. 0 for no words.
-
-    Each word is hashed with `key`: a simhash of few words would otherwise give them away.
-
-    Source: Charikar, Similarity estimation techniques from rounding algorithms (2002).
-    """
-    counts = np.array([len(words) for words in word_lists], dtype=np.int64)
-    hashes = np.zeros(len(word_lists), dtype=np.uint64)
-    if counts.sum() == 0:
-        return hashes
-    digest_of = _digests(key).__getitem__
-    packed = np.frombuffer(b"".join([digest_of(word) for words in word_lists for word in words]), dtype=np.uint8)
-    present = counts > 0
-    starts = (np.cumsum(counts) - counts)[present]
-    ones = np.add.reduceat(np.unpackbits(packed.reshape(-1, 8), axis=1), starts, axis=0, dtype=np.int32)
-    hashes[present] = np.packbits(2 * ones > counts[present, None], axis=1).view(np.uint64).ravel()
-    return hashes
-
-
-class _Digests(dict[bytes, bytes]):
-    """The keyed hash of a word; computed when it is first asked for. Bounded: a full cache begins anew."""
+class _Phrases(dict[str, int]):
+    """`_keyed` of what many prompts share, their templates and first words. Bounded: a full cache begins anew."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
 
-    def __missing__(self, word: bytes) -> bytes:
-        digest = hashlib.blake2b(word, digest_size=8, key=self._key).digest()
-        if len(word) <= _MAX_CACHED_BYTES:
-            if len(self) >= _CACHED_WORDS:
-                self.clear()
-            self[word] = digest
-        return digest
-
-
-class _Phrases(dict[bytes, int]):
-    """`_keyed` of what many prompts share, their templates and first words. Bounded as `_Digests`."""
-
-    def __init__(self, key: bytes) -> None:
-        self._key = key
-
-    def __missing__(self, phrase: bytes) -> int:
-        hashed = _keyed(phrase, self._key)
-        if len(phrase) <= _MAX_PHRASE_BYTES:
+    def __missing__(self, phrase: str) -> int:
+        hashed = _keyed(phrase.casefold().encode("utf-8", "replace"), self._key)
+        if len(phrase) <= _MAX_PHRASE_CHARS:
             if len(self) >= _CACHED_PHRASES:
                 self.clear()
             self[phrase] = hashed
@@ -175,90 +143,103 @@ def _phrases(key: bytes) -> _Phrases:
     return _Phrases(key)
 
 
-@functools.lru_cache(maxsize=4)
-def _digests(key: bytes) -> _Digests:
-    return _Digests(key)
-
-
 def observe(events: Sequence[InferenceEvent], key: bytes) -> list[Observation]:
     """One observation for each event, in order.
 
     Events have an `event_id` and a `time_s` and carry pseudonyms, with their text still in place.
     `key` (16-64 bytes) keys the hashes, so that they cannot be looked up without it.
     """
-    outputs = [output_text(event) for event in events]
-    known = [index for index, text in enumerate(outputs) if text]
-    styles: dict[int, tuple[float, ...]] = {}
-    for index, row in zip(known, style([outputs[index] or "" for index in known]).tolist(), strict=True):
-        styles[index] = tuple(row)
-    laid_out = dict(zip(known, layouts([outputs[index] or "" for index in known]), strict=True))
-    sketched = dict(zip(known, sketches([outputs[index] or "" for index in known], key), strict=True))
-    prompts = [prompt_text(event) for event in events]
-    folded = [_folded_words(prompt) for prompt in prompts]
-    words = [
-        prompt_words(prompt) if prompt and len(prompt) > _MAX_PROMPT_CHARS else all_words[:_MAX_PROMPT_WORDS]
-        for prompt, all_words in zip(prompts, folded, strict=True)
-    ]
-    nearby = simhash(words, key).tolist()
-    phrases = _phrases(key)
     tables = Tables(key)
-    asked = [index for index, prompt in enumerate(prompts) if prompt]
-    located = prompt_space.places([prompts[index] or "" for index in asked], [words[index] for index in asked])
-    places = dict(zip(asked, located, strict=True))
-    rows = []
-    for index, event in enumerate(events):
-        prompt, output = prompts[index], outputs[index]
-        values, schema = tables.row(event.features) or (None, None)
-        rows.append(
-            Observation(
-                event_id=event.event_id or "",
-                time_s=event.time_s or 0.0,
-                deployment=event.deployment,
-                principal=event.principal,
-                model=event.model,
-                served_model=event.served_model,
-                components=_components(event.components),
-                network=event.network,
-                user_agent=event.user_agent,
-                session=event.session,
-                input_tokens=event.input_tokens,
-                output_tokens=event.output_tokens,
-                latency_s=event.latency_s,
-                ttft_s=event.ttft_s,
-                failed=_failed(event),
-                error_type=event.error_type[:64] if event.error_type else None,
-                refused=wording.reads_as_refusal(output) if output else None,
-                finish_reason=event.finish_reasons[0][:64] if event.finish_reasons else None,
-                style=styles.get(index),
-                prompt_chars=len(prompt) if prompt is not None else None,
-                prompt_hash=_keyed(b" ".join(folded[index]), key) if prompt else None,
-                prompt_template=phrases[wording.skeleton(words[index])] if prompt else None,
-                prompt_simhash=nearby[index] if prompt else None,
-                temperature=event.temperature,
-                n=event.n,
-                top_logprobs=event.top_logprobs,
-                logprobs=event.logprobs,
-                logit_bias=event.logit_bias,
-                cost_usd=event.cost_usd,
-                prediction=event.prediction[:64] if event.prediction else None,
-                score=event.score,
-                features=values,
-                features_schema=schema,
-                output_sketch=sketched.get(index),
-                layout=laid_out.get(index),
-                canary=event.operation == CANARY if event.operation else None,
-                region=event.region[:64] if event.region else None,
-                prompt_attack=attacks.reads_like_attack(prompt) if prompt else None,
-                prompt_head=phrases[b" ".join(words[index][:_END_WORDS])] if prompt else None,
-                prompt_tail=_keyed(_last_words(prompt, folded[index]), key) if prompt else None,
-                prompt_place=places.get(index),
-                prompt_tokens=tokens(prompt, key),
-                output_opening=opening(output, key),
-                hosts=hosts(event),
-                leaks=leaks(event, output, styles[index][_DIGITS]) if output else None,
-            )
-        )
-    return rows
+    observations: list[Observation] = []
+    for at in range(0, len(events), _PART):
+        part = events[at : at + _PART]
+        columns = _fields(part, tables) | _prompts(part, key) | _answers(part, key)
+        rows = list(zip(*map(columns.__getitem__, _FIELDS), strict=True))
+        observations += msgspec.convert(rows, list[Observation])
+    return observations
+
+
+_FIELDS = tuple(name for name in Observation.__struct_fields__ if name != "notice")
+"""A call has no notice, the last of the fields."""
+
+_COPIED = tuple(name for name in _FIELDS if name in InferenceEvent.__struct_fields__)
+_copied = operator.attrgetter(*_COPIED)
+
+Columns = dict[str, Sequence[Any]]
+"""Values of fields of `Observation`, one an event."""
+
+
+def _fields(events: Sequence[InferenceEvent], tables: Tables) -> Columns:
+    """What is in the events already, cut to what an observation holds."""
+    columns: Columns = dict(zip(_COPIED, zip(*map(_copied, events), strict=True), strict=True))
+    rows = [tables.row(each) or (None, None) for each in columns["features"]]
+    columns |= {
+        "event_id": [each or "" for each in columns["event_id"]],
+        "time_s": [each or 0.0 for each in columns["time_s"]],
+        "components": list(map(_components, columns["components"])),
+        "features": [values for values, _ in rows],
+        "features_schema": [schema for _, schema in rows],
+        "failed": list(map(_failed, events)),
+        "finish_reason": [event.finish_reasons[0][:_LABEL_CHARS] if event.finish_reasons else None for event in events],
+        "canary": [event.operation == CANARY if event.operation else None for event in events],
+    }
+    for name in ("error_type", "prediction", "region"):
+        columns[name] = [each[:_LABEL_CHARS] if each else None for each in columns[name]]
+    return columns
+
+
+def _prompts(events: Sequence[InferenceEvent], key: bytes) -> Columns:
+    """What is seen of the last messages that a person or program sent."""
+    said = list(map(prompt_text, events))
+    asked = [index for index, prompt in enumerate(said) if prompt]
+    prompts = [prompt for prompt in said if prompt]
+    words = list(map(prompt_words.split, prompts))
+    phrases = _phrases(key)
+    with lexicon(key) as known:
+        numbered = prompt_words.numbered(words, known)
+        first = numbered.first, numbered.first_sizes, known
+        columns: Columns = {
+            "prompt_hash": [_keyed(each.whole, key) for each in words],
+            "prompt_template": list(map(phrases.__getitem__, prompt_words.skeletons(*first))),
+            "prompt_simhash": prompt_words.simhashes(*first).tolist(),
+            "prompt_attack": attacks.read_like_attacks(prompts, [each.written for each in words]),
+            "prompt_head": [phrases[" ".join(each.head[:_END_WORDS])] for each in words],
+            "prompt_tail": [_keyed(_last_words(prompt), key) for prompt in prompts],
+            "prompt_place": prompt_space.places(prompts, prompt_words.kinds(*first)),
+            "prompt_tokens": all_tokens(prompts, numbered.written, numbered.sizes, known, key),
+        }
+    columns = {name: _spread(column, asked, len(events)) for name, column in columns.items()}
+    return columns | {"prompt_chars": [len(each) if each is not None else None for each in said]}
+
+
+def _answers(events: Sequence[InferenceEvent], key: bytes) -> Columns:
+    """What is seen of the first answers."""
+    said = list(map(output_text, events))
+    answered = [index for index, text in enumerate(said) if text]
+    texts = [text for text in said if text]
+    styles = style(texts).tolist()
+    columns: Columns = {
+        "style": styles,
+        "layout": layouts(texts),
+        "output_sketch": sketches(texts, key),
+        "output_opening": [opening(text, key) for text in texts],
+        "refused": wording.read_as_refusals(texts),
+        "leaks": [
+            leaks(events[index], text, row[_DIGITS]) for index, text, row in zip(answered, texts, styles, strict=True)
+        ],
+    }
+    columns = {name: _spread(column, answered, len(events)) for name, column in columns.items()}
+    return columns | {"hosts": list(map(hosts, events))}
+
+
+def _spread(values: Sequence[Any], places: Sequence[int], size: int) -> Sequence[Any]:
+    """The values at their places among `size`, `None` at all others."""
+    if len(values) == size:
+        return values
+    column: list[Any] = [None] * size
+    for place, value in zip(places, values, strict=True):
+        column[place] = value
+    return column
 
 
 def output_text(event: InferenceEvent) -> str | None:
@@ -278,31 +259,29 @@ def prompt_text(event: InferenceEvent) -> str | None:
     return event.input_messages[-1].content
 
 
-def _folded_words(prompt: str | None) -> list[bytes]:
-    """A prompt without what differs between two ways of sending the same: case and white space."""
-    return prompt[:_MAX_TEXT_BYTES].casefold().encode("utf-8", "replace").split() if prompt else []
-
-
-def prompt_words(prompt: str | None) -> list[bytes]:
-    """The first words of a prompt, case-folded."""
-    if not prompt:
-        return []
-    return prompt[:_MAX_PROMPT_CHARS].casefold().encode("utf-8", "replace").split()[:_MAX_PROMPT_WORDS]
-
-
-def _last_words(prompt: str, words: Sequence[bytes]) -> bytes:
+def _last_words(prompt: str) -> bytes:
     """How a template ends: the last word if a colon follows it, else as many as hold ten letters or digits.
 
-    `words` are all words of the prompt, case-folded; only the last characters of a long one are looked at.
+    Only the last characters of a long prompt are looked at.
     """
-    if len(prompt) > _END_CHARS:
-        words = prompt[-_END_CHARS:].casefold().encode("utf-8", "replace").split()
+    end = prompt[-_END_CHARS:].casefold().encode("utf-8", "replace")
+    words = end.rsplit(None, _TAIL_WORDS)
+    if len(words) > _TAIL_WORDS:
+        found = _last_of(words[1:])
+        if len(found) < _TAIL_WORDS:
+            return b" ".join(found)
+        words = end.split()
+    return b" ".join(_last_of(words))
+
+
+def _last_of(words: Sequence[bytes]) -> Sequence[bytes]:
+    """As many of the last words as are wanted, or all."""
     wanted = _LABEL_LETTERS if words and words[-1].endswith(b":") else _END_LETTERS
     letters, first = 0, len(words)
     while first > 0 and letters < wanted:
         first -= 1
         letters += len(words[first].translate(None, _NO_LETTERS))
-    return b" ".join(words[first:])
+    return words[first:]
 
 
 def _keyed(value: bytes, key: bytes) -> int:

@@ -76,7 +76,10 @@ def _character_table() -> bytes:
 _TABLE = _character_table()
 _KINDS = len(_CHARACTERS) + 1
 _OTHER_WORD = len(_WORDS)
-_WORD_KINDS = {
+WORD_KINDS = len(_WORDS) + 1
+"""Kinds of words, the last for all others."""
+
+_KIND_OF = {
     word + mark: kind
     for kind, words in enumerate(_WORDS)
     for word in words.split()
@@ -101,30 +104,30 @@ def reference() -> Reference:
     return msgspec.json.decode(data, type=Reference)
 
 
-def raw(prompts: Sequence[str], words: Sequence[Sequence[bytes]]) -> npt.NDArray[np.float64]:
+def kind_of(word: bytes) -> int:
+    """The kind of a case-folded word, 0 to `WORD_KINDS` - 1."""
+    return _KIND_OF.get(word, _OTHER_WORD)
+
+
+def raw(prompts: Sequence[str], kinds: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
     """Shape (prompts, features): log size, and roots of shares of characters and of words by kind.
 
-    `words` are the first case-folded words of each prompt. A root makes the noise of a share the same at any level.
+    `kinds` counts the first words of each prompt by kind. A root makes the noise of a share the same at any level.
     """
     encoded = [prompt[:_MAX_BYTES].encode("utf-8", "replace")[:_MAX_BYTES] for prompt in prompts]
     sizes = np.array([len(each) for each in encoded])
-    kinds = np.frombuffer(b"".join(encoded).translate(_TABLE), dtype=np.uint8)
-    characters = _histograms(kinds, sizes, _KINDS)
-    counts = np.array([len(each) for each in words])
-    kind = _WORD_KINDS.get
-    found = bytes([kind(word, _OTHER_WORD) for each in words for word in each])
-    spoken = _histograms(np.frombuffer(found, dtype=np.uint8), counts, _OTHER_WORD + 1)
+    characters = histograms(np.frombuffer(b"".join(encoded).translate(_TABLE), dtype=np.uint8), sizes, _KINDS)
     lengths = np.array([len(prompt) for prompt in prompts])
     return np.column_stack(
         [
             np.log1p(lengths),
             np.sqrt(characters / np.maximum(sizes, 1)[:, None]),
-            np.sqrt(spoken / np.maximum(counts, 1)[:, None]),
+            np.sqrt(kinds / np.maximum(kinds.sum(axis=1), 1)[:, None]),
         ]
     )
 
 
-def _histograms(kinds: npt.NDArray[np.integer], sizes: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:
+def histograms(kinds: npt.NDArray[np.integer], sizes: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:
     """(len(sizes), width) counts of consecutive stretches of `kinds`."""
     rows = np.repeat(np.arange(len(sizes)) * width, sizes)
     return np.bincount(rows + kinds, minlength=len(sizes) * width).reshape(len(sizes), width)
@@ -185,15 +188,18 @@ def _usual(points: npt.NDArray[np.float64], people: _Arrays) -> npt.NDArray[np.f
     return np.asarray(np.log(np.exp(each - highest).sum(axis=1)) + highest[:, 0])
 
 
-def places(prompts: Sequence[str], words: Sequence[Sequence[bytes]]) -> list[bytes]:
-    """For each prompt its coordinates in steps and `usual` there in its steps: DIMENSIONS + 1 signed bytes."""
+def places(prompts: Sequence[str], kinds: npt.NDArray[np.integer]) -> list[bytes]:
+    """For each prompt its coordinates in steps and `usual` there in its steps: DIMENSIONS + 1 signed bytes.
+
+    `kinds` are as for `raw`.
+    """
     parts = range(0, len(prompts), _PART)
-    return [place for at in parts for place in _places(prompts[at : at + _PART], words[at : at + _PART])]
+    return [place for at in parts for place in _places(prompts[at : at + _PART], kinds[at : at + _PART])]
 
 
-def _places(prompts: Sequence[str], words: Sequence[Sequence[bytes]]) -> list[bytes]:
+def _places(prompts: Sequence[str], kinds: npt.NDArray[np.integer]) -> list[bytes]:
     people = _shipped()
-    points = _whitened(raw(prompts, words), people.center, people.axes)
+    points = _whitened(raw(prompts, kinds), people.center, people.axes)
     width = DIMENSIONS + 1
     rows = np.empty((len(prompts), width))
     np.multiply(points, STEPS, out=rows[:, :DIMENSIONS])

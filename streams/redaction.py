@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import re2
 
+from detectors.joined import places
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -54,7 +56,7 @@ MAX_HITS: Final = 5_000
 megabytes of nothing but phone numbers hold up the partition for a minute."""
 
 _JOINED_CHARS: Final = 262_144
-"""Texts are looked at together up to here: a look costs as much as a text of a kilobyte, and memory is short."""
+"""Texts are looked at together up to here: memory is short."""
 
 # A replacer gets the data, where the last hit ended, and the span of a match. It gives what to put instead of
 # which span: all of the match, or less of it when that was no hit, because the rest may hold one of another kind.
@@ -307,27 +309,8 @@ class Redactor:
         """Places of the texts in which there is something to look at; `redact` leaves all others as they are."""
         found: set[int] = set()
         for start, end in _stretches(texts):
-            found.update(start + index for index in self._suspects(texts[start:end]))
+            found.update(start + index for index in places(self._any, texts[start:end]))
         return found
-
-    def _suspects(self, texts: Sequence[str]) -> Iterator[int]:
-        """One look at all: a line feed between two texts ends words and numbers as the end of a text does.
-
-        A match that goes on into the next text is none of the first one alone; then the first is looked at in vain.
-        """
-        joined = "\n".join(texts)
-        data = joined.encode("utf-8", "surrogatepass")
-        match = self._any.search(data)
-        if match is None:
-            return
-        sizes = map(
-            len, texts if len(joined) == len(data) else [text.encode("utf-8", "surrogatepass") for text in texts]
-        )
-        starts = list(itertools.accumulate((size + 1 for size in sizes), initial=0))
-        while match is not None:
-            index = bisect.bisect_right(starts, match.start()) - 1
-            yield index
-            match = self._any.search(data, starts[index + 1]) if index + 1 < len(texts) else None
 
     def redact(self, text: str) -> str:
         """The text itself when nothing was found."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import time
 import tracemalloc
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from detectors.features import STYLE, observe, output_text, prompt_text, simhash, style
+from detectors.features import STYLE, observe, output_text, prompt_text, style
+from detectors.lexicon import lexicon
+from detectors.prompt_words import simhashes
 from detectors.types import Components, InferenceEvent, Message, Observation
 
 KEY = b"a key of 16 byte"
@@ -130,7 +133,6 @@ def test_code_and_lists_are_seen() -> None:
 
 def test_an_empty_batch_is_nothing() -> None:
     assert style([]).shape == (0, len(STYLE))
-    assert simhash([], KEY).shape == (0,)
     assert observe([], KEY) == []
 
 
@@ -259,17 +261,24 @@ def test_prompts_of_one_template_share_it_and_nothing_else() -> None:
     assert france.prompt_hash != chile.prompt_hash
 
 
-def words(seed: int, count: int = 40) -> list[bytes]:
-    return [b"word%d" % number for number in np.random.default_rng(seed).integers(0, 10**6, count)]
+def words(seed: int, count: int = 40) -> list[str]:
+    return [f"word{number}" for number in np.random.default_rng(seed).integers(0, 10**6, count)]
 
 
-def distances(pairs: list[tuple[list[bytes], list[bytes]]]) -> list[int]:
-    hashes = simhash([side for pair in pairs for side in pair], KEY).tolist()
+def simhash(lists: list[list[str]]) -> list[int]:
+    with lexicon(KEY) as known:
+        numbers = known.numbers(itertools.chain.from_iterable(lists))
+        hashes: list[int] = simhashes(numbers, np.array([len(each) for each in lists]), known).tolist()
+    return hashes
+
+
+def distances(pairs: list[tuple[list[str], list[str]]]) -> list[int]:
+    hashes = simhash([side for pair in pairs for side in pair])
     return [(one ^ other).bit_count() for one, other in zip(hashes[::2], hashes[1::2], strict=True)]
 
 
 def test_near_duplicates_differ_in_few_bits_and_strangers_in_many() -> None:
-    near = distances([(words(seed), [*words(seed)[:-1], b"changed"]) for seed in range(200)])
+    near = distances([(words(seed), [*words(seed)[:-1], "changed"]) for seed in range(200)])
     strange = distances([(words(seed), words(seed + 1_000)) for seed in range(200)])
     assert np.mean(near) < 8 and max(near) < 20
     assert 28 < np.mean(strange) < 34 and min(strange) > 14
@@ -277,9 +286,9 @@ def test_near_duplicates_differ_in_few_bits_and_strangers_in_many() -> None:
 
 def test_no_words_have_simhash_zero_wherever_they_are_in_the_batch() -> None:
     lists = [[], words(1), [], [], words(2), []]
-    hashes = simhash(lists, KEY).tolist()
+    hashes = simhash(lists)
     assert [value == 0 for value in hashes] == [True, False, True, True, False, True]
-    assert hashes == [simhash([each], KEY).tolist()[0] for each in lists]
+    assert hashes == [simhash([each])[0] for each in lists]
 
 
 def test_the_prompt_is_the_last_thing_a_person_said() -> None:

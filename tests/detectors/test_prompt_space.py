@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detectors.features import observe, prompt_words
+from detectors.features import observe
 from detectors.prompt_space import DIMENSIONS, places, raw, reference, usual, whitened
+from detectors.prompt_words import kinds_of
 from detectors.types import InferenceEvent, Message
 
 KEY = b"0123456789abcdef"
@@ -13,13 +14,13 @@ PROBLEM = "Tom has {} apples and gives {} of them to his {} friends. How many ap
 
 
 def place(*prompts: str) -> np.ndarray:
-    spots = places(prompts, [prompt_words(prompt) for prompt in prompts])
+    spots = places(prompts, kinds_of(prompts))
     return np.frombuffer(b"".join(spots), dtype=np.int8).reshape(len(prompts), -1).astype(float)
 
 
 def test_a_place_is_thirteen_bytes_whatever_the_prompt() -> None:
     for prompt in ("x", QUESTION, "\x00" * 50, "\ud800 lone", "\u4f60\u597d" * 2_000, "word " * 100_000):
-        (spot,) = places([prompt], [prompt_words(prompt)])
+        (spot,) = places([prompt], kinds_of([prompt]))
         assert len(spot) == DIMENSIONS + 1
 
 
@@ -51,7 +52,7 @@ def test_the_density_is_that_of_the_mixture() -> None:
 
 def test_raw_features_are_finite_and_coordinates_bounded() -> None:
     prompts = ["", "?", "\u20ac" * 5_000, "A" * 5_000]
-    features = raw(prompts, [prompt_words(prompt) for prompt in prompts])
+    features = raw(prompts, kinds_of(prompts))
     assert np.isfinite(features).all()
     assert np.abs(whitened(features, reference())).max() <= 4.0
 

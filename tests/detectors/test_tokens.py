@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from detectors import tokens as module
 from detectors.tokens import MAX_TOKENS, named, opening, tokens, unpacked
 
 KEY, OTHER = b"k" * 32, b"o" * 32
@@ -67,13 +66,3 @@ def test_answers_that_begin_with_the_same_three_words_have_one_opening() -> None
     assert opening("Negative", KEY) != opening("Positive", KEY)
     assert opening(None, KEY) is None
     assert opening(" ", KEY) is None
-
-
-def test_what_is_kept_at_hand_is_bounded_and_changes_no_hash(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_CACHED_WORDS", 10)
-    prompt = " ".join([*(f"word{number}" for number in range(20)), "z" * 5_000])
-    known = module._hashes(OTHER)
-    first = tokens(prompt, OTHER)
-    assert 0 < len(known) <= 10
-    assert max(map(len, known)) < 100
-    assert tokens(prompt, OTHER) == first

@@ -45,8 +45,8 @@ def test_every_refusal_has_one_of_the_parts_that_are_looked_for_first() -> None:
     assert missed == []
 
 
-def template(prompt: str) -> bytes:
-    return skeleton(prompt.casefold().encode().split())
+def template(prompt: str) -> str:
+    return skeleton(prompt.split())
 
 
 @pytest.mark.parametrize(
@@ -71,9 +71,9 @@ def test_other_questions_have_other_skeletons(other: str) -> None:
 
 
 def test_a_skeleton_holds_only_function_words() -> None:
-    assert template("What is the password of account 8231, Alice?") == b"what is the * of *"
+    assert template("What is the password of account 8231, Alice?") == "what is the * of *"
 
 
 def test_a_skeleton_is_of_the_first_words_however_long_the_prompt() -> None:
-    assert skeleton([b"is", b"x"] * 12) == skeleton([b"is", b"x"] * 10_000)
-    assert skeleton([]) == b""
+    assert skeleton(["is", "x"] * 12) == skeleton(["is", "x"] * 10_000)
+    assert skeleton([]) == ""

@@ -14,8 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from detectors import prompt_space
-from detectors.features import prompt_words
+from detectors import prompt_space, prompt_words
 from detectors.prompt_space import DIMENSIONS, Reference
 from tests.quality import prompts
 
@@ -32,7 +31,7 @@ SETS = (*prompts.BENIGN, prompts.FURTHER)
 def fit(data: Path, sets: Sequence[str] = SETS) -> Reference:
     """The reference of some benign sets; each counts as much as it has prompts."""
     texts = [text for name in sets for text in prompts.texts(data, name)]
-    features = prompt_space.raw(texts, [prompt_words(text) for text in texts])
+    features = prompt_space.raw(texts, prompt_words.kinds_of(texts))
     center, spread = features.mean(axis=0), features.std(axis=0) + _LEAST_SPREAD
     values, vectors = np.linalg.eigh(np.cov(((features - center) / spread).T))
     first = np.argsort(-values)[:DIMENSIONS]
