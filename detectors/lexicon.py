@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import threading
-from array import array
 from collections.abc import Callable, Iterable
 from typing import Any, Self
 
@@ -54,7 +53,7 @@ class Lexicon(dict[str, int]):
 
     def numbers(self, words: Iterable[str]) -> Numbers:
         """The number of each word."""
-        return np.frombuffer(array("i", list(map(self.__getitem__, words))), dtype=np.int32)
+        return np.array(list(map(self.__getitem__, words)), dtype=np.int32)
 
     def known(self, find_out: FindOut, kind: type, numbers: Numbers) -> npt.NDArray[Any]:
         """What `find_out` says of each word, an array of `kind`; it is asked once a word."""

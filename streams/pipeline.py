@@ -19,7 +19,7 @@ from detectors import features
 from detectors.types import MAX_TIME_S, InferenceEvent, Observation
 from streams import codecs
 from streams.codecs import MAX_EVENTS, Decoded, Reject, UndecodableError
-from streams.codecs._checks import check
+from streams.codecs._checks import all_checked
 from streams.dlq import WHOLE_RECORD, DeadLetter, Record, Unreadable, dead_letter, sibling
 from streams.privacy import ContentMode, Privacy
 from streams.redaction import Redactor, masked
@@ -30,6 +30,12 @@ MAX_AHEAD_S = 86_400.0
 PART_EVENTS = 10_000
 """Events after which a batch is handed on and the next part begun. A batch of small records that hold as many events
 as they may would otherwise take gigabytes at once."""
+
+_TOGETHER = 256
+"""Decoded events from which on they are looked at: what is made of them on the way stays in the processor's cache."""
+
+_Found = tuple[Record, int, InferenceEvent | Reject]
+"""What was decoded, with its place."""
 
 _ANY_JSON = frozenset({"application/json", "text/plain", "application/octet-stream", "text/json"})
 """Content types that name no format of ours: as good as none."""
@@ -128,11 +134,11 @@ class Pipeline:
             yield self._process(itertools.chain((first,), waiting), PART_EVENTS)
 
     def _process(self, records: Iterable[Record], enough: int) -> Processed:
-        found: list[tuple[Record, int, InferenceEvent | Reject]] = []
-        places: list[tuple[int, int]] = []
-        ignored = 0
+        processed = Processed(stored=[], dead_letters=[], ignored=0, places=[])
+        found: list[_Found] = []
+        ignored = count = 0
         for record in records:
-            places.append((record.partition, record.offset))
+            processed.places.append((record.partition, record.offset))
             try:
                 decoded = self._decode(record)
             except UndecodableError as error:
@@ -141,29 +147,34 @@ class Pipeline:
             ignored += decoded.ignored
             only = record.only_events
             found += [
-                (record, index, self._admit(record, index, item))
-                for index, item in enumerate(decoded.items)
-                if only is None or index in only
+                (record, index, item) for index, item in enumerate(decoded.items) if only is None or index in only
             ]
-            if len(found) >= enough:
+            if len(found) >= _TOGETHER:
+                self._finish(found, processed)
+                count += len(found)
+                found = []
+            if count + len(found) >= enough:
                 break
-        dead: list[DeadLetter] = []
+        self._finish(found, processed)
+        return msgspec.structs.replace(processed, ignored=ignored)
+
+    def _finish(self, found: Sequence[_Found], processed: Processed) -> None:
+        """Add what becomes of some decoded events to what was processed."""
         origins: list[tuple[Record, int]] = []
         events: list[InferenceEvent] = []
-        for (record, index, _), event in zip(found, self._pseudonymous([item for *_, item in found]), strict=True):
+        for (record, index, _), event in zip(found, self._admitted(found), strict=True):
             if isinstance(event, Reject):
-                self._bury(dead, record, event.reason, index)
+                self._bury(processed.dead_letters, record, event.reason, index)
             else:
                 origins.append((record, index))
                 events.append(event)
-        stored = []
         observations, texts = self._observe(events), self._storable(events)
         for (record, index), kept, observation in zip(origins, texts, observations, strict=True):
             if observation is None or kept is None:
                 what = "features cannot be computed" if observation is None else "texts cannot be redacted"
-                self._bury(dead, record, f"its {what}", index)
+                self._bury(processed.dead_letters, record, f"its {what}", index)
                 continue
-            stored.append(
+            processed.stored.append(
                 Stored(
                     event=kept,
                     observation=observation,
@@ -174,7 +185,6 @@ class Pipeline:
                     record_time_s=record.time_s,
                 )
             )
-        return Processed(stored=stored, dead_letters=dead, ignored=ignored, places=places)
 
     def unstorable(self, record: Record, index: int, reason: str) -> DeadLetter:
         """The dead letter of an event that the store will never take."""
@@ -240,36 +250,30 @@ class Pipeline:
             half = len(events) // 2
             return [*self._storable(events[:half]), *self._storable(events[half:])]
 
-    def _admit(self, record: Record, index: int, item: InferenceEvent | Reject) -> InferenceEvent | Reject:
-        """A checked event with its identity and time; what a decoder filled in wrongly is refused."""
+    def _admitted(self, found: Sequence[_Found]) -> Sequence[InferenceEvent | Reject]:
+        """Checked events with identity, time and pseudonyms; a reject stays one, and so becomes what cannot be read."""
         try:
-            return self._identified(record, index, item)
+            return self._identified(found)
         except Exception as error:  # noqa: BLE001 - a decoder's bug costs its event, never the ones behind it
-            return _unreadable(error)
+            if len(found) == 1:
+                return [Reject(f"its fields cannot be read: {type(error).__name__}")]
+            half = len(found) // 2
+            return [*self._admitted(found[:half]), *self._admitted(found[half:])]
 
-    def _identified(self, record: Record, index: int, item: InferenceEvent | Reject) -> InferenceEvent | Reject:
-        checked = item if isinstance(item, Reject) else check(item)
-        if isinstance(checked, Reject):
-            return checked
-        time_s = checked.time_s
-        if time_s is None or not 0.0 <= time_s <= min(MAX_TIME_S, record.time_s + MAX_AHEAD_S):
-            time_s = record.time_s
-        return msgspec.structs.replace(
-            checked,
-            event_id=f"{self._topic_id}:{record.partition}:{record.offset}:{index}",
-            time_s=time_s,
-        )
-
-    def _pseudonymous(self, items: Sequence[InferenceEvent | Reject]) -> Sequence[InferenceEvent | Reject]:
-        """The events with pseudonyms; a reject stays one, and so becomes what the privacy rules cannot read."""
-        events = [item for item in items if not isinstance(item, Reject)]
-        try:
-            named: Iterator[InferenceEvent] = iter(self._privacy.all_identities(events))
-        except Exception as error:  # noqa: BLE001 - as for the features
-            if len(items) == 1:
-                return [_unreadable(error)]
-            half = len(items) // 2
-            return [*self._pseudonymous(items[:half]), *self._pseudonymous(items[half:])]
+    def _identified(self, found: Sequence[_Found]) -> Sequence[InferenceEvent | Reject]:
+        checked = iter(all_checked([item for *_, item in found if not isinstance(item, Reject)]))
+        items = [item if isinstance(item, Reject) else next(checked) for *_, item in found]
+        events: list[InferenceEvent] = []
+        given: list[dict[str, object]] = []
+        for (record, index, _), item in zip(found, items, strict=True):
+            if not isinstance(item, Reject):
+                time_s = item.time_s
+                if time_s is None or not 0.0 <= time_s <= min(MAX_TIME_S, record.time_s + MAX_AHEAD_S):
+                    time_s = record.time_s
+                event_id = f"{self._topic_id}:{record.partition}:{record.offset}:{index}"
+                events.append(item)
+                given.append({"event_id": event_id, "time_s": time_s})
+        named = iter(self._privacy.all_identities(events, given))
         return [item if isinstance(item, Reject) else next(named) for item in items]
 
     def _bury(self, dead: list[DeadLetter], record: Record, reason: str, index: int) -> None:
@@ -280,10 +284,6 @@ class Pipeline:
             return
         letter = dead_letter(record, self._topic_id, said, index, self._head)
         dead.append(msgspec.structs.replace(letter, content_type=self._said(letter.content_type)))
-
-
-def _unreadable(error: Exception) -> Reject:
-    return Reject(f"its fields cannot be read: {type(error).__name__}")
 
 
 def _claims(codec: Codec, value: bytes) -> bool:

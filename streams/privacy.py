@@ -22,7 +22,7 @@ from detectors.types import Components
 from streams.redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from detectors.types import Document, InferenceEvent, Message, Observation, ToolCall
 
@@ -55,6 +55,8 @@ CACHED_CALLERS: Final = 2_048
 """Kinds of calls whose names are kept together, at most `_MAX_SAID_CHARS` each: about 10 MB whatever is sent."""
 
 _MAX_SAID_CHARS: Final = 1_024
+
+_NOTHING: Final[Mapping[str, object]] = {}
 
 _ids_of = operator.attrgetter(*_IDS)
 _said_of = operator.attrgetter(*_SAID)
@@ -149,17 +151,18 @@ class Privacy:
         """The event with keyed pseudonyms for principal, network, user agent and session, and redacted names."""
         return self.all_identities([event])[0]
 
-    def all_identities(self, events: Sequence[InferenceEvent]) -> list[InferenceEvent]:
-        """`identities` of each: ids are looked at together."""
-        ids = [text or "" for event in events for text in _ids_of(event)]
-        suspects = set() if self._mode is ContentMode.FULL else self._redactor.suspects(ids)
-        suspected = {index // len(_IDS) for index in suspects}
+    def all_identities(
+        self, events: Sequence[InferenceEvent], given: Sequence[Mapping[str, object]] | None = None
+    ) -> list[InferenceEvent]:
+        """`identities` of each, with the fields that are `given` for it: ids are looked at together."""
+        ids = self._redacted_ids(events)
         return [
             msgspec.structs.replace(
                 event,
                 **self._identity_changes(event),
                 **self._name_changes(event),
-                **(self._redacted_ids(event) if index in suspected else {}),
+                **ids.get(index, _NOTHING),
+                **(_NOTHING if given is None else given[index]),
             )
             for index, event in enumerate(events)
         ]
@@ -228,12 +231,16 @@ class Privacy:
             changes["components"] = Components(**digests)
         return changes
 
-    def _redacted_ids(self, event: InferenceEvent) -> dict[str, object]:
-        return {
-            name: clean
-            for name, text in zip(_IDS, _ids_of(event), strict=True)
-            if text and (clean := self.redact(text)) != text
-        }
+    def _redacted_ids(self, events: Sequence[InferenceEvent]) -> dict[int, dict[str, object]]:
+        """Only what changes, by the event's place."""
+        changes: dict[int, dict[str, object]] = {}
+        if self._mode is not ContentMode.FULL:
+            ids = [text or "" for event in events for text in _ids_of(event)]
+            for place in self._redactor.suspects(ids):
+                if (clean := self.redact(ids[place])) != ids[place]:
+                    index, name = divmod(place, len(_IDS))
+                    changes.setdefault(index, {})[_IDS[name]] = clean
+        return changes
 
     def _name(self, text: str) -> str:
         return self._cached(text) if len(text) <= _MAX_CACHED_CHARS else self.redact(text)
@@ -324,5 +331,5 @@ def _is_short(said: tuple[Any, ...]) -> bool:
     return chars <= _MAX_SAID_CHARS
 
 
-def _nothing(_event: InferenceEvent) -> dict[str, object]:
-    return {}
+def _nothing(_event: InferenceEvent) -> Mapping[str, object]:
+    return _NOTHING

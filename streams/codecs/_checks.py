@@ -7,7 +7,9 @@ online mean for ever, and one count beyond 64 bits fails the whole batch it is i
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
+from typing import Any
 
 import msgspec
 
@@ -89,6 +91,9 @@ _EMPTIABLE = (
     "features",
 )
 
+_RANGES = {name: bounds[:2] for name, bounds in _BOUNDS.items()} | _ASKED_FOR | {"time_s": (0.0, MAX_TIME_S)}
+_LONGEST = dict.fromkeys(_CUT, MAX_NAME_CHARS) | {"deployment": MAX_DEPLOYMENT_CHARS}
+
 _EMPTIES: tuple[object, ...] = ("", (), {})
 
 _numbers = attrgetter(*_BOUNDS)
@@ -125,9 +130,45 @@ def check(event: InferenceEvent) -> InferenceEvent | Reject:
         changes["time_s"] = None
     if event.components is not None:
         digests = _digests(event.components)
-        if "" in digests or not any(digests) or any(len(digest or "") > MAX_NAME_CHARS for digest in digests):
+        if not _are_plain(digests):
             changes["components"] = _known(digests)
     return msgspec.structs.replace(event, **changes) if changes else event
+
+
+def all_checked(events: Sequence[InferenceEvent]) -> Sequence[InferenceEvent | Reject]:
+    """`check` of each: all are looked at together, a field at a time, and one by one only where that finds something.
+
+    Costs about 3 us an event of many in which nothing is found.
+    """
+    return events if not events or _are_sound(events) else list(map(check, events))
+
+
+def _are_sound(events: Sequence[InferenceEvent]) -> bool:
+    """Whether `check` returns each of them as it is."""
+    values = zip(*map(msgspec.structs.astuple, events), strict=True)
+    columns: dict[str, tuple[Any, ...]] = dict(zip(InferenceEvent.__struct_fields__, values, strict=True))
+    return (
+        all(columns["deployment"])
+        and not any(map(str.isspace, columns["deployment"]))
+        and all(_are_within(columns[name], lowest, highest) for name, (lowest, highest) in _RANGES.items())
+        and all(time_s > 0.0 for time_s in columns["time_s"] if time_s is not None)
+        and not any(_has_empty(columns[name]) for name in _EMPTIABLE)
+        and all(max(map(len, filter(None, columns[name])), default=0) <= most for name, most in _LONGEST.items())
+        and all(_is_finite(value) for fields in filter(None, columns["features"]) for value in fields.values())
+        and all(_is_finite(each.score) for documents in filter(None, columns["documents"]) for each in documents)
+        and all(map(_are_plain, set(map(_digests, filter(None, columns["components"])))))
+    )
+
+
+def _are_within(values: Iterable[float | None], lowest: float, highest: float) -> bool:
+    return all(lowest <= value <= highest for value in values if value is not None)
+
+
+def _has_empty(values: tuple[Any, ...]) -> bool:
+    """Whether there is one that is empty and not `None`."""
+    if all(values) or values.count(None) == len(values):
+        return False
+    return any(not value for value in values if value is not None)
 
 
 def _reason_against(event: InferenceEvent) -> str | None:
@@ -148,6 +189,11 @@ def _reason_against(event: InferenceEvent) -> str | None:
 
 def _is_finite(value: object) -> bool:
     return not isinstance(value, int | float) or -sys.float_info.max <= value <= sys.float_info.max
+
+
+def _are_plain(digests: tuple[str | None, ...]) -> bool:
+    """Whether there is one, none is empty and none too long."""
+    return "" not in digests and any(digests) and max(map(len, filter(None, digests))) <= MAX_NAME_CHARS
 
 
 def _known(digests: tuple[str | None, ...]) -> Components | None:
