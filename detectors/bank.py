@@ -237,7 +237,7 @@ class Bank:
         """
         calls = learned
         afresh: list[int] = []
-        if learned.has_notices:
+        if learned.known("notice"):
             calls = learned.only(observation.notice is None for observation in learned.observations)
             afresh = learned.only(_sets_baseline(observation) for observation in learned.observations).places
         for detector_id in subject.detectors:
@@ -276,12 +276,13 @@ class Bank:
         afresh: list[int] = []
         begun, count = 0, len(places)
         while begun < count:
+            left = learned.after(begun)
             # What is left of it says which observation a detection, or a fault, is of.
-            waiting = iter(observations[begun:] if begun else observations)
+            waiting = iter(left.observations)
             detector = subject.detectors[detector_id]
             try:
                 if detector_id in subject.warming:
-                    said = warmed(detector, observations[begun:], waiting)
+                    said = warmed(detector, left, waiting)
                 else:
                     said = detector.learn(waiting)
                 for detection in said:

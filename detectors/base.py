@@ -116,11 +116,10 @@ class Detector(msgspec.Struct, kw_only=True):
         """How many usable observations it lacks before it can say anything: 0 when it is ready, else it warms up."""
         return max(self.metadata.warm_up - self.heard, 0)
 
-    def hear(self, *observations: Observation) -> None:
-        """Count observations that are about to be learned toward the warm-up, up to its end."""
-        metadata = self.metadata
-        if usable := sum(map(metadata.can_use, observations)):
-            self.heard = min(self.heard + usable, max(metadata.warm_up, self.heard))
+    def hear(self, usable: int) -> None:
+        """Count usable observations that are about to be learned toward the warm-up, up to its end."""
+        if usable:
+            self.heard = min(self.heard + usable, max(self.metadata.warm_up, self.heard))
 
 
 def dump(detector: Detector) -> bytes:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import operator
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
 
-from detectors.base import Detector
+from detectors.base import Detector, Metadata
 from detectors.types import Detection, Observation, Severity
 
 COOL_DOWN_S = 3_600.0
@@ -19,24 +19,48 @@ _MAX_FIRED = 256
 """Cool-downs of one subject: a detector of cohorts has one for each, one that says each fact once has one for each."""
 
 
-_notice = operator.attrgetter("notice")
+_getter = functools.cache(operator.attrgetter)
 
 
-class Stretch(NamedTuple):
-    """Observations of one subject in a message, and their places in it."""
+class Stretch:
+    """Observations of one subject in a message, and their places in it.
 
-    places: list[int]
-    observations: list[Observation]
+    What of them has a field is counted once, however many detectors ask for it.
+    """
 
-    @property
-    def has_notices(self) -> bool:
-        """Whether any of them is no call."""
-        return any(map(_notice, self.observations))
+    __slots__ = ("_known", "observations", "places")
+
+    def __init__(self, places: list[int], observations: list[Observation]) -> None:
+        """Neither list may change once anything was asked."""
+        self.places = places
+        self.observations = observations
+        self._known: dict[str, int] = {}
+
+    def known(self, field: str) -> int:
+        """How many of them have a field."""
+        count = self._known.get(field)
+        if count is None:
+            values = [*map(_getter(field), self.observations)]
+            count = self._known[field] = len(values) - values.count(None)
+        return count
+
+    def usable(self, metadata: Metadata) -> int:
+        """How many of them have what a detector needs: mostly all or none, which is told without a look at each."""
+        every, requires, any_of = len(self.places), metadata.requires, metadata.any_of
+        least = min(map(self.known, requires), default=every)
+        most = max(map(self.known, any_of), default=every)
+        if not least or not most:
+            return 0
+        return every if least == most == every else sum(map(metadata.can_use, self.observations))
 
     def only(self, wanted: Iterable[bool]) -> Stretch:
         """Those that are wanted; `wanted` is as long as this."""
         mask = list(wanted)
         return Stretch([*itertools.compress(self.places, mask)], [*itertools.compress(self.observations, mask)])
+
+    def after(self, count: int) -> Stretch:
+        """All but the first `count`."""
+        return Stretch(self.places[count:], self.observations[count:]) if count else self
 
 
 class Subject:
@@ -98,14 +122,12 @@ class Taken:
         self.stretch.observations.append(observation)
 
 
-def warmed(
-    detector: Detector, observations: Sequence[Observation], waiting: Iterator[Observation]
-) -> Iterator[Detection]:
+def warmed(detector: Detector, learned: Stretch, waiting: Iterator[Observation]) -> Iterator[Detection]:
     """Learn observations, all of which are `waiting`, and count the calls among them toward the warm-up."""
-    if any(map(_notice, observations)):
+    if learned.known("notice"):
         # What is said of a deployment may end a warm-up, and with it the count.
         return _one_by_one(detector, waiting)
-    detector.hear(*observations)
+    detector.hear(learned.usable(detector.metadata))
     return detector.learn(waiting)
 
 
@@ -113,6 +135,6 @@ def _one_by_one(detector: Detector, observations: Iterator[Observation]) -> Iter
     warming = detector.lacks > 0
     for observation in observations:
         if warming and observation.notice is None:
-            detector.hear(observation)
+            detector.hear(int(detector.metadata.can_use(observation)))
             warming = detector.lacks > 0
         yield from detector.learn((observation,))
