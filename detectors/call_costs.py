@@ -17,6 +17,7 @@ def costs(columns: Floats, values: Floats) -> tuple[Floats, Floats]:
     prices = np.array([usual, 0.0, 0.0])
     expected = values
     used = [index for index in range(3) if columns[:, index].any()]
+    typical = np.array([median(columns[:, index]) for index in range(3)])
     for _ in range(15):
         errors = np.abs((values - expected) / expected)
         spread = max(1.4826 * median(errors), 0.01)
@@ -24,11 +25,11 @@ def costs(columns: Floats, values: Floats) -> tuple[Floats, Floats]:
         active = used.copy()
         while active:
             some = np.linalg.lstsq(columns[:, active] * weights[:, None], values * weights, rcond=None)[0]
-            if (some >= 0.0).all():
+            if all(price >= 0.0 for price in some.tolist()):
                 prices = np.zeros(3)
                 prices[active] = some
                 break
-            active.pop(int(np.argmin(some * np.median(columns[:, active], axis=0))))
+            active.pop(int(np.argmin(some * typical[active])))
         expected = np.maximum(columns @ prices, LEAST_SHARE * usual)
     return prices, expected
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-import operator
 import zlib
 from collections.abc import Iterable
-from itertools import compress
 
 import msgspec
 
@@ -28,8 +26,8 @@ _STYLE_SIGN, _REFUSAL_SIGN, _FAILURE_SIGN = 1, 16, 32
 _MASK = 0xFFFF_FFFF
 _MIX = 0x9E37_79B9_7F4A_7C15
 
-_LESS, _MORE = range(0, REFUSED, 2), range(1, REFUSED, 2)
-"""The outcomes of a style that is less than usual, and more."""
+_LESS = tuple(range(0, REFUSED, 2))
+"""The outcomes of a style that is less than usual; the next of each is that it is more."""
 
 _COMMON = 0.75
 """An outcome as frequent as this is no news with any word."""
@@ -83,9 +81,11 @@ def outcomes(observation: Observation, lows: tuple[float, ...], highs: tuple[flo
 def _add_extremes(
     found: dict[int, float], style: tuple[float, ...], lows: tuple[float, ...], highs: tuple[float, ...]
 ) -> None:
-    extremes = [*compress(_LESS, map(operator.lt, style, lows)), *compress(_MORE, map(operator.gt, style, highs))]
-    for each in sorted(extremes):
-        found[each] = EXTREME
+    for less, value, low, high in zip(_LESS, style, lows, highs, strict=False):
+        if value < low:
+            found[less] = EXTREME
+        elif value > high:
+            found[less + 1] = EXTREME
 
 
 @functools.lru_cache(maxsize=256)

@@ -368,11 +368,14 @@ def _calibrate(baseline: Baseline, scores: Floats, calls: list[tuple[float, floa
     baseline.allowance = 2.0 * baseline.inflation / math.sqrt(len(calls))
     regimes: list[list[tuple[float, float]]] = [[], []]
     up = down = highest = 0.0
+    inflation, allowance = baseline.inflation, baseline.allowance
     for idle_s, seen_s, load in calls:
-        above, below, _ = baseline.residuals(idle_s, seen_s, load)
+        slowness, unsure = baseline.slowness(load)
+        unexplained = math.log(seen_s / idle_s) - slowness
         busy = load > baseline.cut_load
-        stratum = 2 * busy + (idle_s > baseline.cut_s)
-        rise, fall = baseline.rise(stratum, above), baseline.fall(stratum, below)
+        knots = baseline.knots[2 * busy + (idle_s > baseline.cut_s)]
+        rise = (_score(knots, unexplained - unsure - DEAD_ZONE) - allowance) / inflation
+        fall = (-_score(knots, unexplained + unsure + DEAD_ZONE) - allowance) / inflation
         regimes[busy].append((rise, fall))
         up, down = max(up + rise, 0.0), max(down + fall, 0.0)
         highest = max(highest, up, down)
