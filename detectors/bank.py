@@ -27,7 +27,7 @@ from detectors import catalog
 from detectors.alarms import Budget
 from detectors.base import COHORT, DEPLOYMENT, PRINCIPAL, Detector, dump, load
 from detectors.newcomers import Newcomers
-from detectors.subjects import Stretch, Subject, Taken, warmed
+from detectors.subjects import Common, Stretch, Subject, Taken, warmed
 from detectors.types import BASELINE, Detection, Evidence, Finding, Observation, Severity
 
 MAX_SUBJECTS = 100_000
@@ -202,21 +202,21 @@ class Bank:
 
         Each detector takes what all of them have of its subject at once: small messages cost as little as large ones.
         """
+        learned = [(offset, observation) for offset, observations in messages for observation in observations]
+        shared = Common([observation for _, observation in learned])
         taken: dict[str, Taken] = {}
-        places = itertools.count()
-        for offset, observations in messages:
-            for observation, place in zip(observations, places, strict=False):
-                name = self.subject_of(observation)
-                if name is None:
-                    continue
-                if name in taken:
-                    taken[name].add(place, offset, observation)
-                    continue
-                subject = self._subjects.get(name)
-                if subject is None:
-                    subject = self._enter(name, partition, self._patience if observation.notice is None else 1)
-                if subject is not None and offset >= subject.next_offset:
-                    taken[name] = Taken(subject, place, offset, observation)
+        for place, (offset, observation) in enumerate(learned):
+            name = self.subject_of(observation)
+            if name is None:
+                continue
+            if name in taken:
+                taken[name].add(place, offset, observation)
+                continue
+            subject = self._subjects.get(name)
+            if subject is None:
+                subject = self._enter(name, partition, self._patience if observation.notice is None else 1)
+            if subject is not None and offset >= subject.next_offset:
+                taken[name] = Taken(subject, place, offset, observation, shared)
         found: list[tuple[int, Finding]] = []
         for name, each in taken.items():
             subject = each.subject
@@ -237,7 +237,7 @@ class Bank:
         """
         calls = learned
         afresh: list[int] = []
-        if learned.known("notice"):
+        if learned.has_notices:
             calls = learned.only(observation.notice is None for observation in learned.observations)
             afresh = learned.only(_sets_baseline(observation) for observation in learned.observations).places
         for detector_id in subject.detectors:

@@ -6,9 +6,9 @@ import functools
 import itertools
 import math
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from detectors.base import Detector, Metadata
+from detectors.base import Detector
 from detectors.types import Detection, Observation, Severity
 
 COOL_DOWN_S = 3_600.0
@@ -22,45 +22,72 @@ _MAX_FIRED = 256
 _getter = functools.cache(operator.attrgetter)
 
 
-class Stretch:
-    """Observations of one subject in a message, and their places in it.
+class Common:
+    """What observations have in common: what is asked once for all of them need not be asked of each."""
 
-    What of them has a field is counted once, however many detectors ask for it.
-    """
+    __slots__ = ("_known", "_observations", "_usable")
 
-    __slots__ = ("_known", "observations", "places")
-
-    def __init__(self, places: list[int], observations: list[Observation]) -> None:
-        """Neither list may change once anything was asked."""
-        self.places = places
-        self.observations = observations
+    def __init__(self, observations: Sequence[Observation]) -> None:
+        """They may not change any more."""
+        self._observations = observations
         self._known: dict[str, int] = {}
+        self._usable: dict[type[Detector], bool | None] = {}
 
     def known(self, field: str) -> int:
         """How many of them have a field."""
         count = self._known.get(field)
         if count is None:
-            values = [*map(_getter(field), self.observations)]
+            values = [*map(_getter(field), self._observations)]
             count = self._known[field] = len(values) - values.count(None)
         return count
 
-    def usable(self, metadata: Metadata) -> int:
-        """How many of them have what a detector needs: mostly all or none, which is told without a look at each."""
-        every, requires, any_of = len(self.places), metadata.requires, metadata.any_of
-        least = min(map(self.known, requires), default=every)
-        most = max(map(self.known, any_of), default=every)
-        if not least or not most:
-            return 0
-        return every if least == most == every else sum(map(metadata.can_use, self.observations))
+    def usable(self, kind: type[Detector]) -> bool | None:
+        """Whether a kind of detector can use all of them, or none; `None` where it differs, or may."""
+        if kind not in self._usable:
+            every, metadata = len(self._observations), kind.metadata
+            least = min(map(self.known, metadata.requires), default=every)
+            most = max(map(self.known, metadata.any_of), default=every)
+            self._usable[kind] = True if least == most == every else None if least and most else False
+        return self._usable[kind]
+
+
+class Stretch:
+    """Observations of one subject in a message, and their places in it; `shared` is what they have with others."""
+
+    __slots__ = ("_own", "observations", "places", "shared")
+
+    def __init__(self, places: list[int], observations: list[Observation], shared: Common) -> None:
+        """Neither list may change once anything was asked."""
+        self.places = places
+        self.observations = observations
+        self.shared = shared
+        self._own: Common | None = None
+
+    @property
+    def has_notices(self) -> bool:
+        """Whether any of them is no call."""
+        return self.shared.known("notice") > 0 and any(map(_getter("notice"), self.observations))
+
+    def usable(self, kind: type[Detector]) -> int:
+        """How many of them have what a kind of detector needs."""
+        all_or_none = self.shared.usable(kind)
+        if all_or_none is None:
+            if self._own is None:
+                self._own = Common(self.observations)
+            all_or_none = self._own.usable(kind)
+            if all_or_none is None:
+                return sum(map(kind.metadata.can_use, self.observations))
+        return len(self.observations) if all_or_none else 0
 
     def only(self, wanted: Iterable[bool]) -> Stretch:
         """Those that are wanted; `wanted` is as long as this."""
         mask = list(wanted)
-        return Stretch([*itertools.compress(self.places, mask)], [*itertools.compress(self.observations, mask)])
+        places, observations = itertools.compress(self.places, mask), itertools.compress(self.observations, mask)
+        return Stretch([*places], [*observations], self.shared)
 
     def after(self, count: int) -> Stretch:
         """All but the first `count`."""
-        return Stretch(self.places[count:], self.observations[count:]) if count else self
+        return Stretch(self.places[count:], self.observations[count:], self.shared) if count else self
 
 
 class Subject:
@@ -109,11 +136,11 @@ class Taken:
 
     __slots__ = ("offset", "stretch", "subject")
 
-    def __init__(self, subject: Subject, place: int, offset: int, observation: Observation) -> None:
-        """One observation; `place` is where it is among all that are learned together."""
+    def __init__(self, subject: Subject, place: int, offset: int, observation: Observation, shared: Common) -> None:
+        """One observation; `place` is where it is among all that are learned together, which have `shared`."""
         self.subject = subject
         self.offset = offset
-        self.stretch = Stretch([place], [observation])
+        self.stretch = Stretch([place], [observation], shared)
 
     def add(self, place: int, offset: int, observation: Observation) -> None:
         """One more observation."""
@@ -124,10 +151,10 @@ class Taken:
 
 def warmed(detector: Detector, learned: Stretch, waiting: Iterator[Observation]) -> Iterator[Detection]:
     """Learn observations, all of which are `waiting`, and count the calls among them toward the warm-up."""
-    if learned.known("notice"):
+    if learned.has_notices:
         # What is said of a deployment may end a warm-up, and with it the count.
         return _one_by_one(detector, waiting)
-    detector.hear(learned.usable(detector.metadata))
+    detector.hear(learned.usable(type(detector)))
     return detector.learn(waiting)
 
 
