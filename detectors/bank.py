@@ -276,16 +276,13 @@ class Bank:
         afresh: list[int] = []
         begun, count = 0, len(places)
         while begun < count:
-            left = learned.after(begun)
+            left = learned.after(begun) if begun else learned
             # What is left of it says which observation a detection, or a fault, is of.
             waiting = iter(left.observations)
             detector = subject.detectors[detector_id]
             try:
-                if detector_id in subject.warming:
-                    said = warmed(detector, left, waiting)
-                else:
-                    said = detector.learn(waiting)
-                for detection in said:
+                warming = detector_id in subject.warming
+                for detection in warmed(detector, left, waiting) if warming else detector.learn(waiting):
                     at = count - 1 - operator.length_hint(waiting)
                     place, observation = places[at], observations[at]
                     if detection.rebaselines:

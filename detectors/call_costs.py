@@ -22,9 +22,10 @@ def costs(columns: Floats, values: Floats) -> tuple[Floats, Floats]:
         errors = np.abs((values - expected) / expected)
         spread = max(1.4826 * median(errors), 0.01)
         weights = np.sqrt(np.minimum(1.0, 1.345 * spread / np.maximum(errors, 1e-9))) / expected
+        weighted, wanted = columns * weights[:, None], values * weights
         active = used.copy()
         while active:
-            some = np.linalg.lstsq(columns[:, active] * weights[:, None], values * weights, rcond=None)[0]
+            some = np.linalg.lstsq(weighted[:, active], wanted, rcond=None)[0]
             if all(price >= 0.0 for price in some.tolist()):
                 prices = np.zeros(3)
                 prices[active] = some

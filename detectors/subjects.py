@@ -87,7 +87,7 @@ class Stretch:
 
     def after(self, count: int) -> Stretch:
         """All but the first `count`."""
-        return Stretch(self.places[count:], self.observations[count:], self.shared) if count else self
+        return Stretch(self.places[count:], self.observations[count:], self.shared)
 
 
 class Subject:

@@ -197,7 +197,8 @@ class Baseline(msgspec.Struct, kw_only=True):
     ) -> None:
         """Walk on where load is beyond that of the baseline."""
         (rise, fall), (above, below) = gains, residuals
-        usual = self.knots[stratum][_MIDDLE]
+        knots = self.knots[stratum]
+        usual = knots[_MIDDLE]
         slower, quicker = self.allowances(load)
         if rise > 0.0 or self.crowded.level > 0.0:
             if slower:
@@ -205,34 +206,25 @@ class Baseline(msgspec.Struct, kw_only=True):
             else:
                 self.crowded.step(rise, above - usual, expected_s, time_s)
         if slower and rise > 0.0:
-            rise = min(rise, max(self.rise(stratum, above - slower), 0.0))
+            rise = min(rise, max(self.rise(knots, above - slower), 0.0))
         if rise > 0.0 or self.up.level > 0.0:
             self.up.step(rise, above - usual - slower, expected_s, time_s)
         if quicker and fall > 0.0:
-            fall = min(fall, max(self.fall(stratum, below + quicker), 0.0))
+            fall = min(fall, max(self.fall(knots, below + quicker), 0.0))
         if fall > 0.0 or self.down.level > 0.0:
             self.down.step(fall, below - usual + quicker, expected_s, time_s)
 
-    def residuals(self, idle_s: float, observed_s: float, load: float) -> tuple[float, float, float]:
-        """What load leaves unexplained at least and at most (natural log), and the seconds expected of the call."""
-        slowness, unsure = self.slowness(load)
-        unexplained = math.log(observed_s / idle_s) - slowness
-        return unexplained - unsure, unexplained + unsure, idle_s * math.exp(slowness)
+    def rise(self, knots: list[float], above: float) -> float:
+        """What a call with this residual adds to the upward walk of its stratum."""
+        return (_score(knots, above - DEAD_ZONE) - self.allowance) / self.inflation
 
-    def rise(self, stratum: int, above: float) -> float:
-        """What a call with this residual adds to the upward walk."""
-        return (self.score(above - DEAD_ZONE, stratum) - self.allowance) / self.inflation
-
-    def fall(self, stratum: int, below: float) -> float:
-        """What a call with this residual adds to the downward walk."""
-        return (-self.score(below + DEAD_ZONE, stratum) - self.allowance) / self.inflation
-
-    def score(self, residual: float, stratum: int) -> float:
-        """The normal score of a residual among those of the baseline, within +-2.4."""
-        return _score(self.knots[stratum], residual)
+    def fall(self, knots: list[float], below: float) -> float:
+        """What a call with this residual adds to the downward walk of its stratum."""
+        return (-_score(knots, below + DEAD_ZONE) - self.allowance) / self.inflation
 
 
 def _score(knots: list[float], residual: float) -> float:
+    """The normal score of a residual among those of the baseline, within +-2.4."""
     place = bisect.bisect_right(knots, residual)
     if place == 0:
         return -_Z_MAX
@@ -298,7 +290,7 @@ def fit(values: Floats, inputs: Floats, outputs: Floats, loads: Floats) -> Basel
         cut_load=cut_load,
         knots=knots,
     )
-    scores = [baseline.score(left, int(stratum)) for left, stratum in zip(residuals.tolist(), strata, strict=True)]
+    scores = [_score(knots[at], left) for left, at in zip(residuals.tolist(), strata.tolist(), strict=True)]
     _calibrate(baseline, np.array(scores), list(zip(expected.tolist(), values.tolist(), load.tolist(), strict=True)))
     return baseline
 
@@ -368,14 +360,12 @@ def _calibrate(baseline: Baseline, scores: Floats, calls: list[tuple[float, floa
     baseline.allowance = 2.0 * baseline.inflation / math.sqrt(len(calls))
     regimes: list[list[tuple[float, float]]] = [[], []]
     up = down = highest = 0.0
-    inflation, allowance = baseline.inflation, baseline.allowance
     for idle_s, seen_s, load in calls:
         slowness, unsure = baseline.slowness(load)
         unexplained = math.log(seen_s / idle_s) - slowness
         busy = load > baseline.cut_load
         knots = baseline.knots[2 * busy + (idle_s > baseline.cut_s)]
-        rise = (_score(knots, unexplained - unsure - DEAD_ZONE) - allowance) / inflation
-        fall = (-_score(knots, unexplained + unsure + DEAD_ZONE) - allowance) / inflation
+        rise, fall = baseline.rise(knots, unexplained - unsure), baseline.fall(knots, unexplained + unsure)
         regimes[busy].append((rise, fall))
         up, down = max(up + rise, 0.0), max(down + fall, 0.0)
         highest = max(highest, up, down)

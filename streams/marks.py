@@ -97,11 +97,13 @@ class Marks:
     def fresh(self, partition: int, offset: int, observations: Iterable[Observation]) -> list[Observation]:
         """The observations of one message that were not learned before, which they are from now on."""
         marks = self._partitions[partition]
-        fresh = []
+        fresh, learned = [], marks.learned
         for observation in observations:
-            source, position = _origin(observation.event_id)
-            if position > marks.learned.get(source, (-1, -1)):
-                marks.learned[source] = position
+            # Topic id and partition, offset and index: as the pipeline made them.
+            source, at, index = observation.event_id.rsplit(":", 2)
+            position = int(at), int(index)
+            if source not in learned or position > learned[source]:
+                learned[source] = position
                 fresh.append(observation)
         self.skip(partition, offset)
         return fresh
@@ -119,9 +121,3 @@ class Marks:
         """Forget everything: partitions have moved."""
         self._partitions.clear()
         self._changed.clear()
-
-
-def _origin(event_id: str) -> tuple[str, Position]:
-    """Topic id and partition, then offset and index, of an event id that the pipeline made."""
-    source, offset, index = event_id.rsplit(":", 2)
-    return source, (int(offset), int(index))
