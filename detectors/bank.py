@@ -19,13 +19,13 @@ import math
 import operator
 import pkgutil
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
 from detectors import catalog
 from detectors.alarms import Budget
-from detectors.base import COHORT, DEPLOYMENT, PRINCIPAL, Detector, dump, load
+from detectors.base import COHORT, PRINCIPAL, Detector, dump, load
 from detectors.newcomers import Newcomers
 from detectors.subjects import Common, Stretch, Subject, Taken, warmed
 from detectors.types import BASELINE, Detection, Evidence, Finding, Observation, Severity
@@ -89,6 +89,8 @@ class Bank:
         """
         kinds = discover() if kinds is None else kinds
         self.scope = scope
+        self.subject_of: Callable[[Observation], str | None] = operator.attrgetter(scope)
+        """The subject an observation is about; `None` when it does not say. A scope is named as its field is."""
         own = [(name, kind) for name, kind in kinds.items() if kind.metadata.scope == scope]
         # Those that begin afresh come last: by then it is known at which observations of a message they do.
         self.kinds = dict(sorted(own, key=lambda each: each[1].metadata.rebaselined))
@@ -104,10 +106,6 @@ class Bank:
     def __len__(self) -> int:
         """How many subjects are live."""
         return len(self._subjects)
-
-    def subject_of(self, observation: Observation) -> str | None:
-        """The subject an observation is about; `None` when it does not say."""
-        return observation.deployment if self.scope == DEPLOYMENT else observation.principal
 
     @property
     def share(self) -> float:
@@ -245,7 +243,7 @@ class Bank:
             if afresh and self.kinds[detector_id].metadata.rebaselined:
                 self._feed_afresh(detector_id, name, subject, meant, sorted(set(afresh)), found)
             elif meant.places:
-                afresh += self._feed(detector_id, name, subject, meant, found)
+                self._feed(detector_id, name, subject, meant, found, afresh)
 
     def _feed_afresh(
         self,
@@ -261,7 +259,8 @@ class Bank:
             if start >= 0:
                 subject.replace(detector_id, self.kinds[detector_id](share=self._share))
                 subject.rest(detector_id)
-            self._feed(detector_id, name, subject, learned.only([start <= at < end for at in learned.places]), found)
+            stretch = learned.only([start <= at < end for at in learned.places])
+            self._feed(detector_id, name, subject, stretch, found, [])
 
     def _feed(
         self,
@@ -270,10 +269,10 @@ class Bank:
         subject: Subject,
         learned: Stretch,
         found: list[tuple[int, Finding]],
-    ) -> list[int]:
-        """Observations to one detector, in order; where it asks for a new baseline. One that breaks is replaced."""
+        afresh: list[int],
+    ) -> None:
+        """Observations to one detector, in order; notes where it asks for a new baseline. What breaks is replaced."""
         places, observations = learned.places, learned.observations
-        afresh: list[int] = []
         begun, count = 0, len(places)
         while begun < count:
             left = learned.after(begun) if begun else learned
@@ -301,7 +300,6 @@ class Bank:
                 subject.replace(detector_id, self.kinds[detector_id](share=self._share))
                 if subject.speaks(f"{DETECTOR_FAULT} {detector_id}", observation.time_s, Severity.MEDIUM):
                     found.append((place, self._fault(detector_id, type(error).__name__, name, observation)))
-        return afresh
 
     def take_changed(self) -> list[tuple[str, int, int, bytes]]:
         """Subject, partition, next offset and state of every subject that learned since the last call.
