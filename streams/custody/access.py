@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 Why = Annotated[
     str, typer.Option("--why", metavar="TEXT", help="Why it is needed, such as a ticket; kept in the log of access.")
 ]
-"""The option of every verb that shows texts of calls; `because` refuses an empty one."""
+"""The option of every verb whose use is recorded; `because` refuses an empty one."""
 
 BEGUN: Final = "begun"
 DONE: Final = "done"
@@ -106,6 +107,22 @@ def record(store: Store, access: Access) -> str:
 def ended(store: Store, access_id: str, access: Access, rows: int, outcome: str = DONE) -> None:
     """Write down how `access`, recorded before as `access_id`, ended. Raises `StoreError`."""
     record(store, msgspec.structs.replace(access, access_id=access_id, rows=rows, outcome=outcome))
+
+
+@contextmanager
+def recorded(store: Store, access: Access) -> Iterator[Callable[[int | None], None]]:
+    """Write `access` down before what is done inside, and how it ended after that: tell it how many rows it gave.
+
+    Raises `StoreError`.
+    """
+    access_id = record(store, msgspec.structs.replace(access, outcome=BEGUN))
+    rows: list[int | None] = [None]
+    try:
+        yield rows.append
+    except BaseException:
+        ended(store, access_id, access, 0, FAILED)
+        raise
+    ended(store, access_id, access, rows[-1] or 0)
 
 
 def entries(store: Store, since_s: float, limit: int, pseudonym: str = "") -> list[Entry]:

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +16,7 @@ import msgspec
 import typer
 from rich.console import Console
 
-from streams.custody.access import BEGUN, DONE, FAILED, Access, because, ended, record
+from streams.custody.access import Access, because, recorded
 from streams.dlq import printable
 from streams.settings import Settings, SettingsError
 from streams.show import ascii_json, inert
@@ -114,9 +114,10 @@ def run(  # noqa: PLR0913, PLR0917 - each is an option of the verb
     with _store() as (settings, store):
         said = _whole_id(store, question, values)
         access = Access(who=person(by), verb="ask", why=reason, what=question.name, parameters=said)
-        with _recorded(store, access, asked=question.texts) as ends_with:  # what is computed may be from texts too
+        log = recorded(store, access) if question.texts else nullcontext(_nobody)
+        with log as told:  # what is computed may be from texts too
             ready = prepared(store, settings, question.name, said)
-            ends_with(_answer(store, question, ready, Limits(seconds=seconds), chosen, file))
+            told(_answer(store, question, ready, Limits(seconds=seconds), chosen, file))
 
 
 def _answer(
@@ -204,20 +205,8 @@ def _progress(question: Question) -> Iterator[Callable[[Progress], None]]:
         status.stop()
 
 
-@contextmanager
-def _recorded(store: Store, access: Access, *, asked: bool) -> Iterator[Callable[[int | None], None]]:
-    """A question that reads texts is written down before it is asked, and how it ended after that."""
-    if not asked:
-        yield lambda _: None
-        return
-    access_id = record(store, msgspec.structs.replace(access, outcome=BEGUN))
-    rows: list[int | None] = []
-    try:
-        yield rows.append
-    except BaseException:
-        ended(store, access_id, access, 0, FAILED)
-        raise
-    ended(store, access_id, access, rows[-1] or 0, DONE)
+def _nobody(_: int | None) -> None:
+    """Who is told of an answer without texts: that is not recorded."""
 
 
 @contextmanager

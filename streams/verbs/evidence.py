@@ -64,10 +64,10 @@ def export_(
     from streams.addressing import at_hand  # noqa: PLC0415 - verbs that need no store start faster
     from streams.cases.case_files import kept as kept_cases  # noqa: PLC0415 - as above
     from streams.clickhouse import Store  # noqa: PLC0415 - as above
-    from streams.custody.access import Access, because  # noqa: PLC0415 - as above
+    from streams.custody.access import Access, because, recorded  # noqa: PLC0415 - as above
     from streams.evidence import signing  # noqa: PLC0415 - as above
     from streams.evidence.draft import left_over, refuse_taken  # noqa: PLC0415 - as above
-    from streams.evidence.exporting import Asked, export  # noqa: PLC0415 - as above
+    from streams.evidence.exporting import Asked, EvidenceError, export  # noqa: PLC0415 - as above
 
     settings = Settings.from_env(os.environ)
     if not without_text and settings.content_mode == ContentMode.FEATURES:
@@ -96,9 +96,12 @@ def export_(
                 _keep(store, place, manifest, msgspec.structs.replace(access, subjects=principals))
 
             asked = Asked(case=case, with_texts=not without_text, product=version("inferwatch"))
-            with _recorded(store, access) as counted, _progress("calls") as told:
-                manifest = export(store, here, asked, place, key, kept=kept, told=told)
-                counted(manifest.texts.calls)
+            try:
+                with recorded(store, access) as counted, _progress("calls") as told:
+                    manifest = export(store, here, asked, place, key, kept=kept, told=told)
+                    counted(manifest.texts.calls)
+            except OSError as error:
+                raise EvidenceError(f"nothing was exported: {error.strerror or error}") from error
         finally:
             store.close()
     _exported(place, manifest)
@@ -150,25 +153,6 @@ def keygen() -> None:
     typer.echo(f"made {path} (only its owner may read it: keep a copy in a safe place)")
     typer.echo(f"and {signing.public_path(path)} (for whoever checks evidence)")
     typer.echo(f"fingerprint {signing.fingerprint(public)}")
-
-
-@contextmanager
-def _recorded(store: Store, access: Access) -> Iterator[Callable[[int], None]]:
-    """The log of access hears of it before anything is read, and how it ended."""
-    from streams.custody.access import BEGUN, FAILED, ended, record  # noqa: PLC0415 - as above
-    from streams.evidence.exporting import EvidenceError  # noqa: PLC0415 - as above
-
-    access_id = record(store, msgspec.structs.replace(access, outcome=BEGUN))
-    counts = [0]
-    try:
-        yield counts.append
-    except OSError as error:
-        ended(store, access_id, access, 0, FAILED)
-        raise EvidenceError(f"nothing was exported: {error.strerror or error}") from error
-    except BaseException:
-        ended(store, access_id, access, 0, FAILED)
-        raise
-    ended(store, access_id, access, counts[-1])
 
 
 def _keep(store: Store, place: Path, manifest: Manifest, access: Access) -> None:

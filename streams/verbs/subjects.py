@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from streams.custody.access import BEGUN, DONE, FAILED, Access, Why, because, ended, record
 from streams.dlq import printable
 from streams.settings import Settings, SettingsError
 from streams.show import clock
@@ -21,7 +22,6 @@ from streams.stores import By, person
 
 if TYPE_CHECKING:
     from streams.clickhouse import Store
-    from streams.custody.access import Access
     from streams.custody.erasure import Left
     from streams.custody.exports import Export
     from streams.custody.holds import Hold
@@ -41,7 +41,6 @@ Kind = Annotated[str, typer.Option(help="What an identity is: principal, session
 IdentityFile = Annotated[
     str, typer.Option("--identity-file", metavar="FILE", help="Read the identity from the first line of a file.")
 ]
-Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="Why, such as a ticket; kept in the log of access.")]
 
 
 def erase(  # noqa: PLR0913, PLR0917 - each is an option that a person may type
@@ -65,7 +64,6 @@ def erase(  # noqa: PLR0913, PLR0917 - each is an option that a person may type
     """
     from streams.addressing import at_hand  # noqa: PLC0415 - verbs that need no store start faster
     from streams.clickhouse import Store  # noqa: PLC0415 - as above
-    from streams.custody.access import BEGUN, Access, because, record  # noqa: PLC0415 - as above
     from streams.custody.erasure import UnfinishedError, linked, traces  # noqa: PLC0415 - as above
     from streams.custody.exports import of_subject  # noqa: PLC0415 - as above
     from streams.custody.removal import holding  # noqa: PLC0415 - as above
@@ -125,7 +123,6 @@ def export(
     from streams.addressing import at_hand  # noqa: PLC0415 - verbs that need no store start faster
     from streams.clickhouse import Store  # noqa: PLC0415 - as above
     from streams.custody import exports  # noqa: PLC0415 - as above
-    from streams.custody.access import BEGUN, DONE, FAILED, Access, because, ended, record  # noqa: PLC0415 - as above
 
     settings, reason, who = Settings.from_env(os.environ), because(why), person(by)
     if not output:
@@ -169,7 +166,6 @@ def _carry_out(
 ) -> bool:
     """Steps 1 to 4 of `erasure`; whether something remains."""
     from streams.custody import erasure, exports, removal  # noqa: PLC0415 - as above
-    from streams.custody.access import DONE, FAILED, ended  # noqa: PLC0415 - as above
     from streams.keys import present_keys, snapshot_keys  # noqa: PLC0415 - as above
 
     access_id, access = recorded
@@ -236,8 +232,6 @@ def _say_holds(console: Console, broken: list[Hold], files: list[Export]) -> Non
 
 def _record_override(store: Store, erasure: Access, broken: Hold, files: list[Export], reason: str) -> None:
     """Each hold that is broken, and what it kept beside rows, before it is."""
-    from streams.custody.access import DONE, Access, record  # noqa: PLC0415 - as above
-
     what = ", ".join([f"{broken.hold_id} of {broken.incident_id}", *_exports(broken, files)])
     record(
         store,
