@@ -62,11 +62,25 @@ def register(
     store: Store, kind: str, path: Path, made_by: str, *, subjects: Sequence[str] = (), incident_id: str = ""
 ) -> Export:
     """Remember a file or a directory that was made; `subjects` are pseudonyms. Raises `OSError`, `StoreError`."""
+    return remember(store, kind, path.resolve(), _digest(path), made_by, subjects=subjects, incident_id=incident_id)
+
+
+def remember(
+    store: Store,
+    kind: str,
+    path: Path,
+    sha256: str,
+    made_by: str,
+    *,
+    subjects: Sequence[str] = (),
+    incident_id: str = "",
+) -> Export:
+    """Remember one whose digest is known, be it there yet or not. Raises `StoreError`."""
     made = Export(
         export_id=f"exp-{secrets.token_hex(8)}",
         kind=kind,
-        path=str(path.resolve()),
-        sha256=_digest(path),
+        path=str(path),
+        sha256=sha256,
         made_by=made_by,
         incident_id=incident_id,
         subjects=tuple(sorted({fingerprint(each) for each in subjects})),

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import operator
 import os
-import secrets
-import socket
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -27,8 +24,6 @@ from streams.stores import By, person
 from streams.verbs.incidents import Id, beginning_of, one_case
 
 if TYPE_CHECKING:
-    from streams.clickhouse import Store
-    from streams.custody.access import Access
     from streams.evidence.checking import Checked
     from streams.evidence.manifest import Manifest
 
@@ -65,6 +60,7 @@ def export_(
     from streams.cases.case_files import kept as kept_cases  # noqa: PLC0415 - as above
     from streams.clickhouse import Store  # noqa: PLC0415 - as above
     from streams.custody.access import Access, because, recorded  # noqa: PLC0415 - as above
+    from streams.custody.exports import EVIDENCE, remember  # noqa: PLC0415 - as above
     from streams.evidence import signing  # noqa: PLC0415 - as above
     from streams.evidence.draft import left_over, refuse_taken  # noqa: PLC0415 - as above
     from streams.evidence.exporting import Asked, EvidenceError, export  # noqa: PLC0415 - as above
@@ -93,7 +89,9 @@ def export_(
             )
 
             def kept(manifest: Manifest, principals: list[str]) -> None:
-                _keep(store, place, manifest, msgspec.structs.replace(access, subjects=principals))
+                # An erasure names it to who has to delete it.
+                case_id, made_by = incident.incident_id, access.who
+                remember(store, EVIDENCE, place, manifest.digest, made_by, subjects=principals, incident_id=case_id)
 
             asked = Asked(case=case, with_texts=not without_text, product=version("inferwatch"))
             try:
@@ -153,24 +151,6 @@ def keygen() -> None:
     typer.echo(f"made {path} (only its owner may read it: keep a copy in a safe place)")
     typer.echo(f"and {signing.public_path(path)} (for whoever checks evidence)")
     typer.echo(f"fingerprint {signing.fingerprint(public)}")
-
-
-def _keep(store: Store, place: Path, manifest: Manifest, access: Access) -> None:
-    """Where the export is and whom it is about, by fingerprint: an erasure names it to who has to delete it."""
-    from streams.custody.access import fingerprint  # noqa: PLC0415 - as above
-
-    rows = {
-        "export_id": f"exp-{secrets.token_hex(8)}",
-        "kind": "evidence",
-        "incident_id": manifest.case.incident_id,
-        "machine": socket.gethostname(),
-        "path": str(place),
-        "sha256": manifest.digest,
-        "made_by": access.who,
-    }
-    subjects = sorted({fingerprint(each) for each in access.subjects})
-    columns = [(name, "String", operator.itemgetter(name)) for name in rows]
-    store.insert("exports", [*columns, ("subjects", "Array(String)", lambda _: subjects)], [rows])
 
 
 def _exported(place: Path, manifest: Manifest) -> None:
