@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,12 +31,15 @@ def person(by: str) -> str:
 @contextmanager
 def store_at_hand() -> Iterator[Store]:
     """The store of the servers that are set, else of the one-machine stack."""
+    with store_of(Settings.from_env(os.environ)) as (_, store):
+        yield store
+
+
+@contextmanager
+def store_of(settings: Settings) -> Iterator[tuple[Settings, Store]]:
+    """That store, and `settings` with the addresses that answer."""
     from streams.addressing import at_hand  # noqa: PLC0415 - verbs that need no store start faster
     from streams.clickhouse import Store  # noqa: PLC0415 - as above
 
-    with at_hand(Settings.from_env(os.environ), os.environ) as settings:
-        store = Store.connect(settings)
-        try:
-            yield store
-        finally:
-            store.close()
+    with at_hand(settings, os.environ) as here, closing(Store.connect(here)) as store:
+        yield here, store

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +20,7 @@ from streams.custody.access import Access, because, recorded
 from streams.dlq import printable
 from streams.settings import Settings, SettingsError
 from streams.show import ascii_json, inert
-from streams.stores import By, person
+from streams.stores import By, person, store_of
 from streams.verbs.incidents import beginning_of, one_case
 from streams.writing import check_place, write_whole
 
@@ -111,7 +111,7 @@ def run(  # noqa: PLR0913, PLR0917 - each is an option of the verb
     if explain:
         print(explained(question, typed(question, values, time.time())))  # noqa: T201 - as above
         return
-    with _store() as (settings, store):
+    with store_of(Settings.from_env(os.environ)) as (settings, store):
         said = _whole_id(store, question, values)
         access = Access(who=person(by), verb="ask", why=reason, what=question.name, parameters=said)
         log = recorded(store, access) if question.texts else nullcontext(_nobody)
@@ -207,15 +207,6 @@ def _progress(question: Question) -> Iterator[Callable[[Progress], None]]:
 
 def _nobody(_: int | None) -> None:
     """Who is told of an answer without texts: that is not recorded."""
-
-
-@contextmanager
-def _store() -> Iterator[tuple[Settings, Store]]:
-    from streams.addressing import at_hand  # noqa: PLC0415 - as above
-    from streams.clickhouse import Store  # noqa: PLC0415 - as above
-
-    with at_hand(Settings.from_env(os.environ), os.environ) as settings, closing(Store.connect(settings)) as store:
-        yield settings, store
 
 
 def _named(name: str) -> Question:

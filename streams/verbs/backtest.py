@@ -25,7 +25,7 @@ from streams.backtesting.variants import source_of, variant
 from streams.custody.access import Access, Why, because, record
 from streams.settings import Settings, SettingsError
 from streams.show import finding_line
-from streams.stores import By, person
+from streams.stores import By, person, store_of
 
 _FIRED_LIMIT = 100_000
 _KINDS = {"new": "red", "gone": "magenta", "earlier": "green", "later": "yellow", "same": "dim"}
@@ -131,10 +131,8 @@ def _recall(
     detector: str, span: tuple[str, str], whose: tuple[str, str], trials: Sequence[Trial], access: Access
 ) -> list[Finding]:
     """Stored events of a deployment and principal into the trials; what was said about them then."""
-    from streams.addressing import at_hand  # noqa: PLC0415 - as above
     from streams.asking import list_findings  # noqa: PLC0415 - as above
     from streams.backtesting.recollecting import Wanted, count, recollect  # noqa: PLC0415 - as above
-    from streams.clickhouse import Store  # noqa: PLC0415 - as above
     from streams.keys import load_keys  # noqa: PLC0415 - as above
 
     now_s = time.time()
@@ -146,25 +144,21 @@ def _recall(
         deployment=deployment,
         principal=principal,
     )
-    with at_hand(Settings.from_env(os.environ), os.environ) as settings:
-        store = Store.connect(settings)
-        try:
-            record(store, access)
-            with _progress() as shown:
-                task = shown.add_task("backtest", total=count(store, wanted))
-                first_s, last_s = float("inf"), float("-inf")
-                for observations in recollect(store, wanted, load_keys(settings).hashes):
-                    for trial in trials:
-                        trial.feed(observations)
-                    times = [each.time_s for each in observations]
-                    first_s, last_s = min(first_s, *times), max(last_s, *times)
-                    shown.advance(task, len(observations))
-            everything = Filter(
-                severity=Severity.INFO, detector=detector, deployment=deployment, since_s=now_s, limit=_FIRED_LIMIT
-            )
-            fired = list_findings(store, everything, now_s)
-        finally:
-            store.close()
+    with store_of(Settings.from_env(os.environ)) as (settings, store):
+        record(store, access)
+        with _progress() as shown:
+            task = shown.add_task("backtest", total=count(store, wanted))
+            first_s, last_s = float("inf"), float("-inf")
+            for observations in recollect(store, wanted, load_keys(settings).hashes):
+                for trial in trials:
+                    trial.feed(observations)
+                times = [each.time_s for each in observations]
+                first_s, last_s = min(first_s, *times), max(last_s, *times)
+                shown.advance(task, len(observations))
+        everything = Filter(
+            severity=Severity.INFO, detector=detector, deployment=deployment, since_s=now_s, limit=_FIRED_LIMIT
+        )
+        fired = list_findings(store, everything, now_s)
     return [
         finding for finding in fired if first_s <= finding.time_s <= last_s and principal in {"", finding.principal}
     ]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +20,7 @@ from streams.components.provenance import Change, NoticeError
 from streams.dlq import printable
 from streams.settings import Settings, SettingsError
 from streams.show import ascii_json, clock
+from streams.stores import store_at_hand, store_of
 from streams.verbs.changes import plain_console, whoever
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def freeze(
     as_json: Json = False,  # noqa: FBT002 - Typer's flags are boolean defaults
 ) -> None:
     """Measure a deployment's calls of some time and keep the numbers."""
-    with _store() as (_, store):
+    with store_at_hand() as store:
         baseline = _frozen(store, deployment, (since, until), name, note, whoever(who))
     _say(baseline, as_json=as_json)
 
@@ -72,7 +71,7 @@ def approve(
     from streams.sending import send_notice  # noqa: PLC0415 - as above
 
     person, now_s = whoever(who), time.time()
-    with _store() as (settings, store):
+    with store_of(Settings.from_env(os.environ)) as (settings, store):
         found = kept(store, name=what)
         baseline = found[0] if found else _frozen(store, what, ("24h", "0s"), "", note, person)
         # Told before it is marked: a mark without the notice would be a promise that nobody kept.
@@ -102,7 +101,7 @@ def list_(
     """List baselines, the latest last."""
     from streams.components.baseline_files import kept  # noqa: PLC0415 - as above
 
-    with _store() as (_, store):
+    with store_at_hand() as store:
         found = kept(store, deployment=deployment, limit=limit)
     if as_json:
         for each in found:
@@ -143,7 +142,7 @@ def diff(
 
     if other and now:
         raise SettingsError("baseline diff: either NAME2 or --now")
-    with _store() as (_, store):
+    with store_at_hand() as store:
         before = _named(store, name)
         if other:
             after = _named(store, other)
@@ -244,16 +243,3 @@ def _style(difference: Difference) -> str:
 
 def _figure(value: float | None) -> str:
     return "not seen" if value is None else f"{value:.4g}"
-
-
-@contextmanager
-def _store() -> Iterator[tuple[Settings, Store]]:
-    from streams.addressing import at_hand  # noqa: PLC0415 - as above
-    from streams.clickhouse import Store  # noqa: PLC0415 - as above
-
-    with at_hand(Settings.from_env(os.environ), os.environ) as settings:
-        store = Store.connect(settings)
-        try:
-            yield settings, store
-        finally:
-            store.close()

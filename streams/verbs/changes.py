@@ -21,6 +21,7 @@ from streams.components.provenance import CHANGEABLE, Change, NoticeError
 from streams.dlq import printable
 from streams.settings import Settings, SettingsError
 from streams.show import ascii_json, clock
+from streams.stores import store_at_hand
 
 if TYPE_CHECKING:
     from streams.components.change_files import Decided
@@ -128,18 +129,12 @@ def list_(
     as_json: Json = False,  # noqa: FBT002 - as above
 ) -> None:
     """List decided changes, the latest last: what holds, in which window, and whether it was served."""
-    from streams.addressing import at_hand  # noqa: PLC0415 - verbs that need no store start faster
-    from streams.clickhouse import Store  # noqa: PLC0415 - as above
-    from streams.components.change_files import decided  # noqa: PLC0415 - as above
+    from streams.components.change_files import decided  # noqa: PLC0415 - verbs that read no store start faster
 
     now_s = time.time()
     since_s = now_s - span_s("--since", since)
-    with at_hand(Settings.from_env(os.environ), os.environ) as settings:
-        store = Store.connect(settings)
-        try:
-            found = decided(store, deployment, since_s, limit)
-        finally:
-            store.close()
+    with store_at_hand() as store:
+        found = decided(store, deployment, since_s, limit)
     if as_json:
         for each in found:
             typer.echo(ascii_json(each))

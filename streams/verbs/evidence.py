@@ -20,7 +20,7 @@ from rich.text import Text
 from streams.privacy import ContentMode
 from streams.settings import Settings, SettingsError
 from streams.show import ascii_json, inert
-from streams.stores import By, person
+from streams.stores import By, person, store_of
 from streams.verbs.incidents import Id, beginning_of, one_case
 
 if TYPE_CHECKING:
@@ -56,9 +56,7 @@ def export_(
 
     The same incident exported again gives the same bytes. Everything is written or nothing.
     """
-    from streams.addressing import at_hand  # noqa: PLC0415 - verbs that need no store start faster
-    from streams.cases.case_files import kept as kept_cases  # noqa: PLC0415 - as above
-    from streams.clickhouse import Store  # noqa: PLC0415 - as above
+    from streams.cases.case_files import kept as kept_cases  # noqa: PLC0415 - verbs that export nothing start faster
     from streams.custody.access import Access, because, recorded  # noqa: PLC0415 - as above
     from streams.custody.exports import EVIDENCE, remember  # noqa: PLC0415 - as above
     from streams.evidence import signing  # noqa: PLC0415 - as above
@@ -74,34 +72,30 @@ def export_(
     key = signing.load(signing.key_path(settings))
     for each in left_over(place):
         typer.echo(f"an export that was killed has left {each}; remove it when none is running", err=True)
-    with at_hand(settings, os.environ) as here:
-        store = Store.connect(here)
+    with store_of(settings) as (here, store):
+        case = one_case(store, beginning, kept_cases)
+        incident = case.incident
+        access = Access(
+            who=person(by),
+            verb="evidence export",
+            why=reason,
+            what=f"{incident.incident_id}, {'without' if without_text else 'with'} texts",
+            parameters={"incident": incident.incident_id, "deployment": incident.deployment},
+            subjects=incident.plan.radius.principals if incident.plan else (),
+        )
+
+        def kept(manifest: Manifest, principals: list[str]) -> None:
+            # An erasure names it to who has to delete it.
+            case_id, made_by = incident.incident_id, access.who
+            remember(store, EVIDENCE, place, manifest.digest, made_by, subjects=principals, incident_id=case_id)
+
+        asked = Asked(case=case, with_texts=not without_text, product=version("inferwatch"))
         try:
-            case = one_case(store, beginning, kept_cases)
-            incident = case.incident
-            access = Access(
-                who=person(by),
-                verb="evidence export",
-                why=reason,
-                what=f"{incident.incident_id}, {'without' if without_text else 'with'} texts",
-                parameters={"incident": incident.incident_id, "deployment": incident.deployment},
-                subjects=incident.plan.radius.principals if incident.plan else (),
-            )
-
-            def kept(manifest: Manifest, principals: list[str]) -> None:
-                # An erasure names it to who has to delete it.
-                case_id, made_by = incident.incident_id, access.who
-                remember(store, EVIDENCE, place, manifest.digest, made_by, subjects=principals, incident_id=case_id)
-
-            asked = Asked(case=case, with_texts=not without_text, product=version("inferwatch"))
-            try:
-                with recorded(store, access) as counted, _progress("calls") as told:
-                    manifest = export(store, here, asked, place, key, kept=kept, told=told)
-                    counted(manifest.texts.calls)
-            except OSError as error:
-                raise EvidenceError(f"nothing was exported: {error.strerror or error}") from error
-        finally:
-            store.close()
+            with recorded(store, access) as counted, _progress("calls") as told:
+                manifest = export(store, here, asked, place, key, kept=kept, told=told)
+                counted(manifest.texts.calls)
+        except OSError as error:
+            raise EvidenceError(f"nothing was exported: {error.strerror or error}") from error
     _exported(place, manifest)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import closing
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +14,7 @@ from rich.console import Console
 from streams import show
 from streams.custody.access import Access, Why, because, record
 from streams.settings import Settings, SettingsError
-from streams.stores import By, person
+from streams.stores import By, person, store_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,9 +43,7 @@ def findings(  # noqa: PLR0913, PLR0917 - each is an option of the verb
     by: By = "",
 ) -> None:
     """List findings, the newest last. With --with-texts prompts are read: say --why, which is recorded."""
-    from streams.addressing import at_hand  # noqa: PLC0415 - verbs that need no store start faster
-    from streams.asking import Filter, follow_findings, list_findings  # noqa: PLC0415 - as above
-    from streams.clickhouse import Store  # noqa: PLC0415 - as above
+    from streams.asking import Filter, follow_findings, list_findings  # noqa: PLC0415 - verbs that need no store start faster
 
     if why.strip() and not with_texts:
         raise SettingsError("--why: goes with --with-texts; findings alone hold no text")
@@ -55,7 +52,7 @@ def findings(  # noqa: PLR0913, PLR0917 - each is an option of the verb
     if with_texts:
         asked = {"deployment": deployment, "detector": detector, "since": since}
         access = Access(who=person(by), verb="findings", why=because(why), what="words of triggers", parameters=asked)
-    with at_hand(Settings.from_env(os.environ), os.environ) as settings, closing(Store.connect(settings)) as store:
+    with store_of(Settings.from_env(os.environ)) as (settings, store):
         key = None
         if access is not None:
             key = _key(settings)

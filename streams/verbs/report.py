@@ -17,7 +17,7 @@ from streams.custody.access import Access, Why, because, record
 from streams.privacy import ContentMode
 from streams.redaction import Redactor
 from streams.settings import Settings, SettingsError
-from streams.stores import By, person
+from streams.stores import By, person, store_of
 from streams.verbs.incidents import beginning_of, one_case
 from streams.writing import check_place, write_whole
 
@@ -48,9 +48,7 @@ def report(
     by: By = "",
 ) -> None:
     """Write one self-contained HTML file: what is wrong, where, since when, and what to do."""
-    from streams.addressing import at_hand  # noqa: PLC0415 - verbs that need no store start faster
-    from streams.clickhouse import Store  # noqa: PLC0415 - as above
-    from streams.reporting.drawing import INSTALL, can_draw  # noqa: PLC0415 - as above
+    from streams.reporting.drawing import INSTALL, can_draw  # noqa: PLC0415 - verbs that draw nothing start faster
     from streams.reporting.page import rendered  # noqa: PLC0415 - as above
 
     settings = Settings.from_env(os.environ)
@@ -65,12 +63,8 @@ def report(
     since_s = span_s("--since", since or _DAY)
     if file != STANDARD_OUTPUT:
         check_place(Path(file))
-    with at_hand(settings, os.environ) as here:
-        store = Store.connect(here)
-        try:
-            document = _case(store, beginning, here, access) if beginning else _overview(store, since_s)
-        finally:
-            store.close()
+    with store_of(settings) as (here, store):
+        document = _case(store, beginning, here, access) if beginning else _overview(store, since_s)
     page = rendered(document, charts=can_draw()).encode("utf-8", "backslashreplace")
     if file == STANDARD_OUTPUT:
         sys.stdout.buffer.write(page)

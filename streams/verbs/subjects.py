@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +17,7 @@ from streams.custody.access import BEGUN, DONE, FAILED, Access, Why, because, en
 from streams.dlq import printable
 from streams.settings import Settings, SettingsError
 from streams.show import clock
-from streams.stores import By, person
+from streams.stores import By, person, store_of
 
 if TYPE_CHECKING:
     from streams.clickhouse import Store
@@ -62,9 +61,7 @@ def erase(  # noqa: PLR0913, PLR0917 - each is an option that a person may type
 
     Stop all workers first. Run it again after a crash. Ends with status 1 where something remains.
     """
-    from streams.addressing import at_hand  # noqa: PLC0415 - verbs that need no store start faster
-    from streams.clickhouse import Store  # noqa: PLC0415 - as above
-    from streams.custody.erasure import UnfinishedError, linked, traces  # noqa: PLC0415 - as above
+    from streams.custody.erasure import UnfinishedError, linked, traces  # noqa: PLC0415 - verbs that erase nothing start faster
     from streams.custody.exports import of_subject  # noqa: PLC0415 - as above
     from streams.custody.removal import holding  # noqa: PLC0415 - as above
 
@@ -72,7 +69,7 @@ def erase(  # noqa: PLR0913, PLR0917 - each is an option that a person may type
     reason, console = because(why), Console()
     if settings.clickhouse_cluster is not None:
         raise SettingsError("erase: it cannot rewrite the tables of a cluster; each server has to be done by hand")
-    with at_hand(settings, os.environ) as here, closing(Store.connect(here)) as store:
+    with store_of(settings) as (here, store):
         wanted = _subject(here, subject, identity_file, kind, texts_file)
         try:
             wanted = linked(store, wanted)
@@ -120,8 +117,6 @@ def export(
     by: By = "",
 ) -> None:
     """Write everything that is stored about a person, texts too, as one JSON file that only you can read."""
-    from streams.addressing import at_hand  # noqa: PLC0415 - verbs that need no store start faster
-    from streams.clickhouse import Store  # noqa: PLC0415 - as above
     from streams.custody import exports  # noqa: PLC0415 - as above
 
     settings, reason, who = Settings.from_env(os.environ), because(why), person(by)
@@ -130,7 +125,7 @@ def export(
     path = Path(output)
     if path.exists():
         raise SettingsError(f"-o: {printable(output)} is there already")
-    with at_hand(settings, os.environ) as here, closing(Store.connect(here)) as store:
+    with store_of(settings) as (here, store):
         wanted = _subject(here, subject, identity_file, kind, "")
         about = {"subject": wanted.pseudonyms, "made": clock(time.time()), "of": "all that is stored about them"}
         access = Access(
