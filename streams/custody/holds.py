@@ -112,8 +112,7 @@ def hold(store: Store, incident: Incident, reason: str, who: str, before_s: floa
         if table == "inference_events":
             needed["event_ids"] = _cited_calls(store, made.hold_id)
         _copy(store, table, made.hold_id, table, COPIES[table], needed)
-    if _exists(store, _REVISIONS):
-        _copy(store, _REVISIONS, made.hold_id, "incidents", COPIES["incidents"], needed)
+    _copy(store, _REVISIONS, made.hold_id, "incidents", COPIES["incidents"], needed)
     counts = {table: count(store, f"held_{table}", made.hold_id) for table in COPIES}
     done = msgspec.structs.replace(made, copied_s=time.time(), rows=counts)
     store.insert("holds", _COLUMNS, [done])
@@ -178,11 +177,6 @@ def _cited_calls(store: Store, hold_id: str) -> list[str]:
         {"hold": hold_id},
     )
     return [row["event_id"] for row in rows]
-
-
-def _exists(store: Store, table: str) -> bool:
-    sql = "SELECT count() AS n FROM system.tables WHERE database = currentDatabase() AND name = {name:String}"
-    return bool(store.query(sql, {"name": table})[0]["n"])
 
 
 def _checked(hold_id: str) -> str:
