@@ -129,51 +129,47 @@ class Store:
 
     def insert_events(self, rows: Sequence[Stored]) -> None:
         """Store events; returns when they are durable."""
-        self._insert("inference_events", EVENTS, rows)
+        self.insert("inference_events", EVENTS, rows)
 
     def insert_findings(self, rows: Sequence[Finding]) -> None:
         """Store findings; returns when they are durable."""
-        self._insert("findings", FINDINGS, rows)
+        self.insert("findings", FINDINGS, rows)
 
     def insert_incidents(self, rows: Sequence[Incident]) -> None:
         """Store revisions of incidents; returns when they are durable."""
-        self._insert("incidents", INCIDENTS, rows)
+        self.insert("incidents", INCIDENTS, rows)
 
     def insert_verdict(self, verdict: Verdict) -> None:
         """Store what a person said of an incident; returns when it is durable."""
-        self._insert("incident_verdicts", VERDICTS, [verdict])
+        self.insert("incident_verdicts", VERDICTS, [verdict])
 
     def insert_suppression(self, suppression: Suppression) -> None:
         """Store a suppression, or its end; returns when it is durable."""
-        self._insert("suppressions", SUPPRESSIONS, [suppression])
+        self.insert("suppressions", SUPPRESSIONS, [suppression])
 
     def insert_changes(self, rows: Sequence[Noted]) -> None:
         """Store what people decided of components; returns when it is durable."""
-        self._insert("changes", CHANGES, rows)
+        self.insert("changes", CHANGES, rows)
 
     def insert_component_reports(self, rows: Sequence[Noted]) -> None:
         """Store what attestations found; returns when it is durable."""
-        self._insert("component_reports", COMPONENT_REPORTS, rows)
+        self.insert("component_reports", COMPONENT_REPORTS, rows)
 
     def insert_baseline(self, baseline: Baseline) -> None:
         """Store a baseline, in the place of one with its name; returns when it is durable."""
-        self._insert("baselines", BASELINES, [baseline])
+        self.insert("baselines", BASELINES, [baseline])
 
     def insert_dead_letters(self, rows: Sequence[DeadLetter]) -> None:
         """Store dead letters; returns when they are durable."""
-        self._insert("dead_letters", DEAD_LETTERS, rows)
+        self.insert("dead_letters", DEAD_LETTERS, rows)
 
     def insert_snapshots(self, rows: Sequence[SavedState]) -> None:
         """Store snapshots; returns when they are durable."""
-        self._insert("detector_snapshots", SNAPSHOTS, rows)
+        self.insert("detector_snapshots", SNAPSHOTS, rows)
 
     def insert_vitals(self, row: Vitals) -> None:
         """Store what a worker says of itself; returns when it is durable."""
-        self._insert("worker_metrics", WORKER_METRICS, [row])
-
-    def insert(self, table: str, described: Sequence[Column], rows: Sequence[Any]) -> None:
-        """Store rows of a table that a room of its own describes; returns when they are durable."""
-        self._insert(table, described, rows)
+        self.insert("worker_metrics", WORKER_METRICS, [row])
 
     def command(
         self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
@@ -266,7 +262,8 @@ class Store:
         for statement in change.statements:
             self.command(statement, settings=_UNWAITED)
 
-    def _insert(self, table: str, described: Sequence[Column], rows: Sequence[Any]) -> None:
+    def insert(self, table: str, described: Sequence[Column], rows: Sequence[Any]) -> None:
+        """Store rows of a table as it is described; returns when they are durable."""
         if not rows:
             return
         with _store_errors(), _value_errors():

@@ -40,7 +40,7 @@ STAGES = {
         "streams.marks:Marks.fresh",
     ),
     "detectors": ("detectors.bank:Bank.apply_all",),
-    "ClickHouse": ("streams.clickhouse:Store._insert", "streams.clickhouse:Store.query"),
+    "ClickHouse": ("streams.clickhouse:Store.insert", "streams.clickhouse:Store.query"),
     "snapshots": (
         "streams.states:States.changed",
         "streams.states:States.recall",
