@@ -6,10 +6,11 @@ is more lenient than another would read other weights from the same file.
 
 from __future__ import annotations
 
-import json
 from typing import IO, Any
 
 import msgspec
+
+from streams import strict_json
 
 MAX_HEADER_BYTES = 25_000_000
 """The format allows 100 MB; headers of the largest models have a few, and JSON takes ten times its size in memory."""
@@ -51,11 +52,9 @@ def read_header(source: IO[bytes], size_bytes: int) -> Header:
     if not text.startswith(b"{"):
         raise HeaderError("the header is no JSON object")
     try:
-        said = json.loads(text.decode(), object_pairs_hook=_once, parse_constant=_refused)
-    except HeaderError:
-        raise
-    except (ValueError, RecursionError):
-        raise HeaderError("the header is no JSON") from None
+        said = strict_json.loads(text.decode())
+    except ValueError as error:
+        raise HeaderError(f"the header is no JSON that all readers read alike: {error}") from None
     return _checked(said, size_bytes - _LENGTH_BYTES - length)
 
 
@@ -102,14 +101,3 @@ def _span(name: str, tensor: Any) -> tuple[int, int, int]:
 
 def _are_counts(values: Any) -> bool:
     return isinstance(values, list) and all(type(each) is int and 0 <= each < 1 << 63 for each in values)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise HeaderError("a name is given twice in the header")
-    return found
-
-
-def _refused(constant: str) -> Any:
-    raise HeaderError(f"{constant} in the header")

@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
+from streams import strict_json
 from streams.attesting.report import Attestation, AttestError, Concern, Level, Tool, digest, shown
 
 MAX_BYTES = 16_000_000
@@ -29,9 +30,9 @@ def attest_tools(source: str, data: bytes) -> Attestation:
     if len(data) > MAX_BYTES:
         raise AttestError(f"{source}: {len(data)} bytes; a tool list has at most {MAX_BYTES}")
     try:
-        said = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_once, parse_constant=_refused)
-    except (ValueError, RecursionError) as error:
-        raise AttestError(f"{source}: no JSON that all readers read alike: {_reason(error)}") from None
+        said = strict_json.loads(data.decode("utf-8-sig"))
+    except ValueError as error:
+        raise AttestError(f"{source}: no JSON that all readers read alike: {shown(str(error))}") from None
     result = said.get("result", said) if isinstance(said, dict) else {"tools": said}
     listed = result.get("tools") if isinstance(result, dict) else None
     if not isinstance(listed, list) or len(listed) > MAX_TOOLS:
@@ -117,18 +118,3 @@ def _whole(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _whole(each) for name, each in value.items()}
     return [_whole(each) for each in value] if isinstance(value, list) else value
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name is given twice in one object")
-    return found
-
-
-def _refused(constant: str) -> Any:
-    raise ValueError(f"{constant} is no JSON")
-
-
-def _reason(error: Exception) -> str:
-    return "nested too deep" if isinstance(error, RecursionError) else shown(str(error).splitlines()[0])

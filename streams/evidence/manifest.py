@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
+from streams import strict_json
+
 FORMAT: Final = "inferwatch evidence"
 VERSION: Final = 1
 
@@ -118,23 +120,12 @@ def decoded(data: bytes) -> Manifest:
 
 def _strictly(data: bytes) -> dict[str, Any]:
     try:
-        rows = json.loads(data.decode("ascii"), object_pairs_hook=_once, parse_constant=_refused, parse_float=_refused)
-    except (ValueError, RecursionError) as error:
-        raise ManifestError(f"it cannot be read: {type(error).__name__}") from None
+        rows = strict_json.loads(data.decode("ascii"))
+    except ValueError as error:
+        raise ManifestError(f"it is not as it was written: {error}") from None
     if not isinstance(rows, dict):
         raise ManifestError("it cannot be read: it is no object")
     return rows
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    rows = dict(pairs)
-    if len(rows) != len(pairs):
-        raise ManifestError("it was edited: a key stands in it twice")
-    return rows
-
-
-def _refused(_: str) -> Any:
-    raise ManifestError("it was edited: a number in it is not a whole one")
 
 
 def _check(files: tuple[Listed, ...]) -> None:

@@ -93,6 +93,7 @@ def test_one_page_of_several_has_no_digest() -> None:
         b'[{"name": 3}]',
         b'[{"name": "a", "name": "b"}]',
         b'[{"name": "a", "x": NaN}]',
+        b'[{"name": "a", "x": 1e999}]',
         b"[" * 100_000,
         b'{"result": [1]}',
         b" " * 16_000_001,

@@ -240,6 +240,7 @@ HOSTILE_MANIFESTS: dict[str, Callable[[bytes], bytes]] = {
     "escapes": lambda data: data.replace(b'"chat"', b'"\\u0063hat"', 1),
     "a float": lambda data: data.replace(b'"revision":6', b'"revision":6.0'),
     "not a number": lambda data: data.replace(b'"revision":6', b'"revision":NaN'),
+    "a number that no float has": lambda data: data.replace(b'"revision":6', b'"revision":6e999'),
     "a huge number": lambda data: data.replace(b'"revision":6', b'"revision":' + b"9" * 10_000),
     "depth": lambda _: b"[" * 200_000,
     "no object": lambda _: b"[]\n",
