@@ -11,6 +11,8 @@ from pathlib import Path
 
 import msgspec
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka.admin import MemberToRemove
+from kafka.errors import KafkaError
 
 from streams import topics
 from streams.clickhouse import Store, migrate
@@ -80,6 +82,24 @@ class Stack:
             worker = subprocess.Popen([*command, *arguments], env=environment, stdout=log, stderr=log)
         self._workers.append(worker)
         return worker
+
+    def bury(self, worker: subprocess.Popen[bytes]) -> None:
+        """SIGKILL, and tell the broker that the member is gone, so that the next one need not wait out its session."""
+        worker.kill()
+        worker.wait()
+        self.forget_members()
+
+    def forget_members(self) -> None:
+        """Remove every member from the consumer group; one that lives joins again."""
+        with KafkaAdminClient(bootstrap_servers=self.settings.kafka_brokers) as admin:
+            try:
+                # Its warnings that Faust's own member data is not read are of no interest.
+                group = admin.describe_groups([self.settings.consumer_group])[self.settings.consumer_group]
+                members = [MemberToRemove(member_id=each["member_id"]) for each in group["members"]]
+                if members:
+                    admin.remove_group_members(self.settings.consumer_group, members)
+            except KafkaError:
+                pass  # there is no such group yet, or it is just changing: then its session runs out
 
     def stored(self) -> list[Place]:
         """The places of all stored events, deduplicated as readers see them."""

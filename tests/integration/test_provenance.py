@@ -87,8 +87,7 @@ def test_junk_among_changes_is_a_dead_letter_with_a_reason_and_holds_up_nothing(
     first = stack.start_worker("--roles", "provenance")
     stack.wait_for("all are stored", lambda: (len(stack.dead()), count(stack, "changes_latest")) == (1, 1))
     stack.wait_for("all are committed", lambda: sum(stack.committed(topics.CHANGES).values()) == 3)
-    first.kill()
-    first.wait()
+    stack.bury(first)
     (letter,) = stack.store.query("SELECT topic, reason FROM dead_letters_latest")
     assert letter["topic"] == topics.full_name(stack.settings, topics.CHANGES)
     assert letter["reason"].startswith("change: component: expected one of weights, ")
@@ -132,8 +131,7 @@ def test_a_worker_that_is_killed_again_and_again_loses_no_notice_and_repeats_it_
     assert stack.typed("send", str(file)).returncode == 0
     for share in (0.1, 0.4, 0.7):
         stack.wait_for("some are stored", lambda share=share: count(stack, "changes_latest") >= share * sent)
-        worker.kill()
-        worker.wait()
+        stack.bury(worker)
         worker = stack.start_worker("--roles", "provenance", settings=small)
     stack.wait_for("all are stored", lambda: count(stack, "changes_latest") == sent)
     stack.wait_for("all are committed", lambda: sum(stack.committed(topics.CHANGES).values()) == sent)

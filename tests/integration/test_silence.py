@@ -33,8 +33,7 @@ def test_a_deployment_that_stops_is_said_once_over_a_restart_while_another_lives
     speak(stack, "stops")
     first = stack.start_worker()
     stack.wait_for("the silence is a finding", lambda: are_said("stops"))
-    first.kill()
-    first.wait()
+    stack.bury(first)
     stack.start_worker()
     # When the second silence is said, by the second worker, it has looked at the first one too.
     speak(stack, "stops-later")

@@ -85,7 +85,7 @@ def kill_at(bench: Bench, point: Point, rng: random.Random) -> bool:
     while not trap.wait(1.0) and time.monotonic() < deadline_s:
         bench.produce(1)
     reached = trap.sprung
-    bench.bury(worker)
+    bench.stack.bury(worker)
     if rng.random() < 0.5:
         trap.let_go()
     else:
@@ -99,7 +99,7 @@ def kill_anywhere(bench: Bench, rng: random.Random) -> None:
     bench.produce(rng.randint(2, 8))
     time.sleep(rng.uniform(0.0, 4.0))
     if rng.random() < 0.7:
-        bench.bury(worker)
+        bench.stack.bury(worker)
     else:
         worker.kill()
         worker.wait()
@@ -131,7 +131,7 @@ def freeze(bench: Bench, rng: random.Random) -> None:
     bench.produce(3)
     if rng.random() < 0.5:
         time.sleep(rng.uniform(0.0, 4.0))
-        bench.bury(zombie)
+        bench.stack.bury(zombie)
 
 
 def cast_out(bench: Bench, rng: random.Random) -> None:
@@ -143,7 +143,7 @@ def cast_out(bench: Bench, rng: random.Random) -> None:
     deadline_s = time.monotonic() + REACHED_S
     while not trap.wait(1.0) and time.monotonic() < deadline_s:
         bench.produce(1)
-    bench.forget_members()
+    bench.stack.forget_members()
     time.sleep(bench.settings.session_timeout_s + rng.uniform(0.5, 2.0))
     trap.let_go()
 
