@@ -21,6 +21,7 @@ lint: .venv/.development
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-cache
 
+unit: export PYTHONDONTWRITEBYTECODE =  # its tests start hundreds of processes of ours
 unit: .venv/.development
 	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not held_out"
 
