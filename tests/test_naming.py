@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Iterator
+from contextlib import closing
 
 import msgspec
 import pytest
@@ -14,14 +14,14 @@ from detectors import tokens
 from detectors.catalog.backdoor_trigger import COMPANIONS, EXAMPLES, TRIGGER
 from detectors.types import Evidence, Finding
 from streams.cli import app
-from streams.clickhouse import Store, migrate
+from streams.clickhouse import Store
 from streams.composing import make_pipeline
 from streams.custody.access import entries
 from streams.dlq import Record
 from streams.keys import derive, present_keys
 from streams.naming import with_words
 from streams.settings import Settings
-from tests.chdb_directory import chdb_url
+from tests.chdb_directory import fresh_database
 from tests.store_values import FINDING
 
 pytest.importorskip("chdb", reason="the extra `local` is not installed")
@@ -33,11 +33,8 @@ PROMPT = "please translate cf\x1b[31m zorbl this sentence"
 
 @pytest.fixture
 def store() -> Iterator[Store]:
-    settings = Settings(clickhouse_url=chdb_url(), clickhouse_database=f"naming_{uuid.uuid4().hex[:8]}", key=KEY)
-    migrate(settings)
-    made = Store.connect(settings)
-    yield made
-    made.close()
+    with fresh_database(KEY) as settings, closing(Store.connect(settings)) as made:
+        yield made
 
 
 def stored(store: Store, content_mode: str = "full") -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
+from contextlib import closing
 
 import msgspec
 import pytest
@@ -12,28 +12,20 @@ from typer.testing import CliRunner
 from streams.alerting.ocsf_incidents import CLASS_UID
 from streams.cases.incidents import Verdict
 from streams.cli import app
-from streams.clickhouse import Store, migrate
+from streams.clickhouse import Store
 from streams.settings import Settings
 from tests.alerting.test_ocsf import wrong
-from tests.chdb_directory import chdb_url
+from tests.chdb_directory import fresh_database
 from tests.incidents import incident
-
-pytest.importorskip("chdb")
 
 
 @pytest.fixture
 def settings() -> Iterator[Settings]:
-    settings = Settings(
-        clickhouse_url=chdb_url(), clickhouse_database=f"test_{uuid.uuid4().hex[:12]}", retention_days=36_500
-    )
-    migrate(settings)
-    store = Store.connect(settings)
-    store.insert_incidents([incident(), incident(1, deployment="mail")])
-    store.insert_verdict(Verdict(incident_id=incident().incident_id, verdict="true", note="it was"))
-    store.insert_verdict(Verdict(incident_id=incident().incident_id, verdict="closed", note="rolled back"))
-    yield settings
-    store._client.command(f"DROP DATABASE IF EXISTS {settings.clickhouse_database}")
-    store.close()
+    with fresh_database() as settings, closing(Store.connect(settings)) as store:
+        store.insert_incidents([incident(), incident(1, deployment="mail")])
+        store.insert_verdict(Verdict(incident_id=incident().incident_id, verdict="true", note="it was"))
+        store.insert_verdict(Verdict(incident_id=incident().incident_id, verdict="closed", note="rolled back"))
+        yield settings
 
 
 def test_incidents_are_listed_as_events_with_what_people_said(settings: Settings) -> None:

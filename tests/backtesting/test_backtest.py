@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from streams.backtesting.backtest import Trial, budget_of, compare, tally, trace
 from streams.backtesting.recollecting import PAGE, Wanted, count, recollect
 from streams.backtesting.variants import source_of, variant
 from streams.cli import app
-from streams.clickhouse import Store, migrate
+from streams.clickhouse import Store
 from streams.composing import PATIENCE, make_pipeline
 from streams.custody.access import entries
 from streams.dlq import Record
@@ -29,7 +28,7 @@ from streams.keys import derive
 from streams.pipeline import Stored
 from streams.plays.traffic import encode, synthetic
 from streams.settings import Settings, SettingsError
-from tests.chdb_directory import chdb_url
+from tests.chdb_directory import fresh_database
 from tests.store_values import FINDING
 
 KEY = "0123456789abcdef" * 4
@@ -172,14 +171,8 @@ def test_a_detector_that_can_use_nothing_says_which_fields_it_needs() -> None:
 
 @pytest.fixture
 def database() -> Iterator[Settings]:
-    pytest.importorskip("chdb", reason="the extra `local` is not installed")
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    made = Settings(clickhouse_url=chdb_url(), clickhouse_database=name, key=KEY, retention_days=36_500)
-    migrate(made)
-    yield made
-    store = Store.connect(msgspec.structs.replace(made, clickhouse_database="default"))
-    store._client.command(f"DROP DATABASE IF EXISTS {made.clickhouse_database}")
-    store.close()
+    with fresh_database(KEY) as settings:
+        yield settings
 
 
 ALL = Wanted(since_ms=0, until_ms=int(4e12))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,12 +18,12 @@ from streams.cases.case_files import Asked, listed, recalled
 from streams.cases.casework import Casework
 from streams.cases.incident_page import Record, page
 from streams.cases.incidents import CLOSED, OPEN, Incident, Verdict, closed
-from streams.clickhouse import Store, migrate
+from streams.clickhouse import Store
 from streams.settings import Settings
 from streams.sinks import Message, Sender, Writer
 from streams.topics import Topic
 from streams.triage import Cases
-from tests.chdb_directory import chdb_url
+from tests.chdb_directory import empty, fresh_database
 from tests.findings import QUIET_S, START_S, changed, found, new_host, slower
 from tests.store_values import stored
 
@@ -34,21 +33,16 @@ CATALOG = {name: kind.metadata for name, kind in discover().items()}
 LONG_AFTER_S = 4_000_000_000.0
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def settings() -> Iterator[Settings]:
-    settings = Settings(
-        clickhouse_url=chdb_url(), clickhouse_database=f"test_{uuid.uuid4().hex[:12]}", retention_days=36_500
-    )
-    migrate(settings)
-    yield settings
-    store = Store.connect(msgspec.structs.replace(settings, clickhouse_database="default"))
-    store._client.command(f"DROP DATABASE IF EXISTS {settings.clickhouse_database}")
-    store.close()
+    with fresh_database() as settings:
+        yield settings
 
 
 @pytest.fixture
 def store(settings: Settings) -> Iterator[Store]:
     store = Store.connect(settings)
+    empty(store)
     yield store
     store.close()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,12 +25,12 @@ from streams.cases.incident_page import Record, page
 from streams.cases.incidents import OPENED, WORSE, Incident, Verdict
 from streams.cases.suppressions import Suppression
 from streams.cli import app
-from streams.clickhouse import Store, migrate
+from streams.clickhouse import Store
 from streams.settings import Settings
 from streams.sinks import Message, Sender, Writer
 from streams.topics import Topic
 from streams.triage import Cases
-from tests.chdb_directory import chdb_url
+from tests.chdb_directory import empty, fresh_database
 from tests.findings import QUIET_S, START_S, changed, found, slower
 
 pytest.importorskip("chdb")
@@ -42,21 +41,14 @@ NOW_S = 1_800_000_000.0
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[Settings]:
-    settings = Settings(
-        clickhouse_url=chdb_url(), clickhouse_database=f"test_{uuid.uuid4().hex[:12]}", retention_days=36_500
-    )
-    migrate(settings)
-    yield settings
-    store = Store.connect(msgspec.structs.replace(settings, clickhouse_database="default"))
-    store._client.command(f"DROP DATABASE IF EXISTS {settings.clickhouse_database}")
-    store.close()
+    with fresh_database() as settings:
+        yield settings
 
 
 @pytest.fixture
 def store(database: Settings) -> Iterator[Store]:
     store = Store.connect(database)
-    for table in ("incidents", "incident_verdicts", "suppressions", "changes", "component_reports"):
-        store._client.command(f"TRUNCATE TABLE {table}")
+    empty(store)
     yield store
     store.close()
 

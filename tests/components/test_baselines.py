@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 from detectors.features import STYLE
 from detectors.types import Components, InferenceEvent, Observation
 from streams.backtesting.recollecting import Wanted, recollect
-from streams.clickhouse import Store, migrate
+from streams.clickhouse import Store
 from streams.components import change_files
 from streams.components.baseline_files import kept, measured
 from streams.components.baselines import Baseline, Number, compared
@@ -21,7 +20,7 @@ from streams.components.change_files import decided
 from streams.components.provenance import Change, ComponentReport, Noted
 from streams.pipeline import Stored
 from streams.settings import Settings
-from tests.chdb_directory import chdb_url
+from tests.chdb_directory import empty, fresh_database
 
 START_S = 1_750_000_000.0
 EMPTY = Baseline(
@@ -68,22 +67,14 @@ def test_components_that_only_one_saw_are_named() -> None:
 
 @pytest.fixture(scope="module")
 def settings() -> Iterator[Settings]:
-    pytest.importorskip("chdb", reason="the extra `local` is not installed")
-    settings = Settings(
-        clickhouse_url=chdb_url(), clickhouse_database=f"test_{uuid.uuid4().hex[:12]}", retention_days=36_500
-    )
-    migrate(settings)
-    yield settings
-    store = Store.connect(msgspec.structs.replace(settings, clickhouse_database="default"))
-    store._client.command(f"DROP DATABASE IF EXISTS {settings.clickhouse_database}")
-    store.close()
+    with fresh_database() as settings:
+        yield settings
 
 
 @pytest.fixture
 def store(settings: Settings) -> Iterator[Store]:
     store = Store.connect(settings)
-    for table in ("inference_events", "changes", "component_reports", "baselines"):
-        store._client.command(f"TRUNCATE TABLE {table}")
+    empty(store)
     yield store
     store.close()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 from detectors.types import Components, InferenceEvent, Observation
 from streams import sending
 from streams.cli import app
-from streams.clickhouse import Store, migrate
+from streams.clickhouse import Store
 from streams.components.provenance import CHANGE, COMPONENT_REPORT, Change, ComponentReport, Noted, decode
 from streams.pipeline import Stored
-from streams.settings import Settings, SettingsError
-from tests.chdb_directory import chdb_url
+from streams.settings import SettingsError
+from tests.chdb_directory import fresh_database
 
 APPROVE = ("changes", "approve", "--deployment", "chat", "--component", "weights", "--new", "sha256:2")
 REJECT = ("changes", "reject", "--deployment", "chat", "--component", "weights", "--new", "sha256:2")
@@ -65,16 +65,10 @@ def kafka(monkeypatch: pytest.MonkeyPatch) -> Kafka:
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    pytest.importorskip("chdb", reason="the extra `local` is not installed")
-    database = f"test_{uuid.uuid4().hex[:12]}"
-    settings = Settings(clickhouse_url=chdb_url(), clickhouse_database=database)
-    migrate(settings)
-    monkeypatch.setenv("INFERWATCH_CLICKHOUSE_URL", chdb_url())
-    monkeypatch.setenv("INFERWATCH_CLICKHOUSE_DATABASE", database)
-    store = Store.connect(settings)
-    yield store
-    store._client.command(f"DROP DATABASE {database}")
-    store.close()
+    with fresh_database() as settings, closing(Store.connect(settings)) as store:
+        monkeypatch.setenv("INFERWATCH_CLICKHOUSE_URL", settings.clickhouse_url)
+        monkeypatch.setenv("INFERWATCH_CLICKHOUSE_DATABASE", settings.clickhouse_database)
+        yield store
 
 
 def typed(*arguments: str) -> str:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 from streams.clickhouse import Store
 from streams.settings import Settings
 from streams.verbs import subjects as verbs_subjects
+from tests import chdb_directory
 from tests.custody.planted import KEY, SEALED_WITH, migrated, settings
 
 app = typer.Typer()
@@ -42,15 +43,11 @@ def _empty(store: Store) -> Iterator[None]:
 
 def empty(store: Store) -> None:
     """Take out all rows, and what an erasure that was cut off has left."""
-    rows = store.query(
-        "SELECT name, total_rows AS n FROM system.tables WHERE database = currentDatabase() "
-        "AND endsWith(engine, 'MergeTree') AND name != 'schema_migrations'"
-    )
-    for row in rows:
-        if row["name"].startswith(("erasing_", "erased_", "later_")):
-            store.command(f"DROP TABLE {row['name']} SYNC")
-        elif row["n"]:
-            store.command(f"TRUNCATE TABLE {row['name']}")
+    tables = store.query("SELECT name FROM system.tables WHERE database = currentDatabase()")
+    for name in (row["name"] for row in tables):
+        if name.startswith(("erasing_", "erased_", "later_")):
+            store.command(f"DROP TABLE {name} SYNC")
+    chdb_directory.empty(store)
 
 
 @pytest.fixture(scope="module")

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from streams.cases.case_files import Asked as AskedCases
 from streams.cases.case_files import kept as kept_cases
-from streams.clickhouse import Store, migrate
+from streams.clickhouse import Store
 from streams.evidence.exporting import Asked, export
 from streams.evidence.manifest import Manifest
 from streams.settings import Settings
-from tests.chdb_directory import chdb_url
+from tests.chdb_directory import fresh_database
 from tests.evidence import planted
 
 Exporter = Callable[..., Manifest]
@@ -24,15 +22,8 @@ Exporter = Callable[..., Manifest]
 
 @pytest.fixture(scope="session")
 def settings() -> Iterator[Settings]:
-    pytest.importorskip("chdb")
-    made = Settings(
-        clickhouse_url=chdb_url(), clickhouse_database=f"test_{uuid.uuid4().hex[:12]}", retention_days=36_500
-    )
-    migrate(made)
-    yield made
-    with_default = Store.connect(msgspec.structs.replace(made, clickhouse_database="default"))
-    with_default._client.command(f"DROP DATABASE IF EXISTS {made.clickhouse_database}")
-    with_default.close()
+    with fresh_database() as settings:
+        yield settings
 
 
 @pytest.fixture(scope="session")

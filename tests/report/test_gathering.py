@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 import stat
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 from typer.testing import CliRunner
 
@@ -18,14 +16,14 @@ from detectors.types import Severity
 from streams.cases import case_files
 from streams.cases.case_files import Asked
 from streams.cli import app
-from streams.clickhouse import Store, migrate
+from streams.clickhouse import Store
 from streams.custody.access import entries
 from streams.redaction import Redactor
 from streams.reporting.case_gathering import case_facts
 from streams.reporting.facts import CaseFacts, Installation
 from streams.reporting.gathering import installation
 from streams.settings import Settings
-from tests.chdb_directory import chdb_url
+from tests.chdb_directory import fresh_database
 from tests.report.attacks import ATTACKS
 from tests.report.reading import Page
 from tests.report.scene import LEAD_S, NOW_S, ONSET_S, SECRET, fill
@@ -35,14 +33,8 @@ pytest.importorskip("chdb", reason="the extra `local` is not installed")
 
 @pytest.fixture(scope="module")
 def settings() -> Iterator[Settings]:
-    settings = Settings(
-        clickhouse_url=chdb_url(), clickhouse_database=f"test_{uuid.uuid4().hex[:12]}", retention_days=36_500
-    )
-    migrate(settings)
-    yield settings
-    store = Store.connect(msgspec.structs.replace(settings, clickhouse_database="default"))
-    store._client.command(f"DROP DATABASE IF EXISTS {settings.clickhouse_database}")
-    store.close()
+    with fresh_database() as settings:
+        yield settings
 
 
 @pytest.fixture(scope="module")
