@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
 from detectors.types import Evidence, Finding, Severity
-from streams.clickhouse import Store
 from streams.settings import SettingsError
+
+if TYPE_CHECKING:
+    from streams.clickhouse import Store
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _POLL_S = 1.0

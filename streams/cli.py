@@ -84,7 +84,8 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document (or one a 
 def main() -> None:
     """Run a verb; an error is one line on standard error, a traceback only with --debug."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    for library in ("kafka", "urllib3", "clickhouse_connect"):
+    # Not "urllib3": when clickhouse_connect is imported, it sets that one back.
+    for library in ("kafka", "urllib3.connectionpool", "clickhouse_connect"):
         logging.getLogger(library).setLevel(logging.CRITICAL)  # what goes wrong there reaches us as an exception
     arguments = [each for each in sys.argv[1:] if each != "--debug"]
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import msgspec
 from rich.console import Console
@@ -16,7 +17,9 @@ from detectors.base import Detector, Metadata
 from detectors.types import Finding, Severity
 from streams.alerting.ocsf import detection_finding
 from streams.dlq import printable
-from streams.doctor import OK, Check
+
+if TYPE_CHECKING:
+    from streams.doctor import Check
 
 STYLES = {
     Severity.INFO: "dim",
@@ -135,6 +138,8 @@ def _needs(metadata: Metadata) -> str:
 
 def checks(console: Console, found: Iterable[Check], *, as_json: bool) -> None:
     """What the doctor saw, and what to do about it."""
+    from streams.doctor import OK  # noqa: PLC0415 - verbs that need no server start faster
+
     for check in found:
         if as_json:
             print(ascii_json(check))

@@ -227,7 +227,7 @@ def typed(kept: Kept, monkeypatch: pytest.MonkeyPatch, *arguments: str, pauses: 
         if len(slept) > 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(verbs_canary, "EventProducer", lambda *_, **__: kept)
+    monkeypatch.setattr("streams.producer.EventProducer", lambda *_, **__: kept)
     monkeypatch.setattr(verbs_canary.time, "sleep", sleep)
     monkeypatch.setenv("INFERWATCH_KAFKA_BROKERS", "127.0.0.1:1")
     monkeypatch.setenv("INFERWATCH_CANARY_API_KEY", KEY)

@@ -105,6 +105,12 @@ def test_an_option_that_does_not_exist_is_a_usage_error(path: tuple[str, ...]) -
     assert "No such option" in result.stderr
 
 
+def test_what_talks_to_servers_is_imported_by_the_verbs_that_do() -> None:
+    code = "import sys, streams.cli; print(*{'aiohttp', 'clickhouse_connect', 'faust', 'kafka'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
 def test_no_verb_is_the_help() -> None:
     result = CliRunner().invoke(app, [])
     assert "doctor" in result.output

@@ -6,7 +6,7 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -14,8 +14,10 @@ from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
 from streams.canaries import Endpoint, Question, ask_all, load_prompts
-from streams.producer import EventProducer
 from streams.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from streams.producer import EventProducer
 
 app = typer.Typer(help="Known prompts asked again.", no_args_is_help=True)
 
@@ -54,6 +56,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of a verb
     three rounds of 50 prompts are learned; ask once a day at least, and with --repeat 3 the first time.
     """
     from streams.addressing import at_hand  # noqa: PLC0415 - a verb that is only explained starts faster
+    from streams.producer import EventProducer  # noqa: PLC0415 - as above
     from streams.security import kafka_python_options  # noqa: PLC0415 - as above
     from streams.topics import INFERENCE_LOGS, full_name  # noqa: PLC0415 - as above
 
