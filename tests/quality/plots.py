@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from tests.quality.results import Outcome, Summary, number, summarize
 from tests.quality.task import OURS, Target
 
-_STYLE = {
+STYLE = {
     "svg.hashsalt": "inferwatch",  # the same figures give the same file
     "svg.fonttype": "none",
     "font.size": 9.0,
@@ -38,7 +38,7 @@ def draw(outcome: Outcome, folder: Path) -> Path:
     }
     shown = [target for target in outcome.targets if rows[target.metric]]
     heights = [_HEAD_IN + _ROW_IN * len(rows[target.metric]) for target in shown]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         plt.switch_backend("svg")
         figure, panels = plt.subplots(
             len(shown),

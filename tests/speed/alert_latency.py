@@ -30,6 +30,7 @@ from streams.settings import Settings
 from tests.integration.apache_kafka import KafkaServer
 from tests.integration.clickhouse_server import ClickHouseServer
 from tests.integration.stack import Stack
+from tests.speed.looking import looking
 from tests.speed.traffic import CALLS_TO_LEARN, ORDINARY, Traffic
 
 RESULTS = Path(__file__).with_name("RESULTS-alerts.md")
@@ -123,27 +124,18 @@ class Lag:
         """Begin with `watching`."""
         self._settings = settings
         self.most: dict[str, int] = dict.fromkeys(_WATCHED, 0)
-        self._ended = threading.Event()
 
-    @contextlib.contextmanager
-    def watching(self) -> Iterator[None]:
+    def watching(self) -> contextlib.AbstractContextManager[None]:
         """Look until the end."""
-        thread = threading.Thread(target=self._look)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._ended.set()
-            thread.join()
+        return looking(self._look, _SAMPLE_S)
 
     def now(self, topic: str) -> int:
         """Records of a topic that are not done."""
         return sum(end - done for end, done in topics.progress(self._settings, topic).values())
 
     def _look(self) -> None:
-        while not self._ended.wait(_SAMPLE_S):
-            for topic in _WATCHED:
-                self.most[topic] = max(self.most[topic], self.now(topic))
+        for topic in _WATCHED:
+            self.most[topic] = max(self.most[topic], self.now(topic))
 
 
 def measure(given: Given) -> Measured:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import threading
 import time
 from collections.abc import Iterator
 from statistics import quantiles
@@ -16,6 +15,7 @@ from streams.producer import RecordProducer
 from tests.speed import drain
 from tests.speed.alert_latency import SIGN, Receiver
 from tests.speed.load import GOOD, JSON, Load
+from tests.speed.looking import looking
 from tests.speed.rig import Installation, Rig
 from tests.speed.task import Cell, Figures, Target, figure
 
@@ -81,23 +81,14 @@ class Reader:
         """Begin with `reading`."""
         self.seen_s: dict[tuple[str, str], float] = {}
         self._store = installation.stack.store
-        self._ended = threading.Event()
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
+    def reading(self) -> contextlib.AbstractContextManager[None]:
         """Ask until the end."""
-        thread = threading.Thread(target=self._read)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._ended.set()
-            thread.join()
+        return looking(self._read, _READ_EVERY_S)
 
     def _read(self) -> None:
-        while not self._ended.wait(_READ_EVERY_S):
-            for row in self._store.query(_SEEN, {"sign": SIGN}):
-                self.seen_s.setdefault((row["deployment"], row["weights"]), time.time())
+        for row in self._store.query(_SEEN, {"sign": SIGN}):
+            self.seen_s.setdefault((row["deployment"], row["weights"]), time.time())
 
 
 @contextlib.contextmanager

@@ -9,13 +9,7 @@ from statistics import median
 import matplotlib as mpl
 from matplotlib import pyplot as plt
 
-_STYLE = {
-    "svg.hashsalt": "inferwatch",  # the same figures give the same file
-    "svg.fonttype": "none",
-    "font.size": 9.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
+from tests.quality.plots import STYLE
 
 
 def draw(path: Path, of: str, points: Mapping[int, Sequence[float]]) -> None:
@@ -24,7 +18,7 @@ def draw(path: Path, of: str, points: Mapping[int, Sequence[float]]) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     counts = sorted(points)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE | {"axes.spines.left": True}):
         plt.switch_backend("svg")
         figure, axes = plt.subplots(figsize=(6.0, 2.6), layout="constrained")
         middles = [median(points[count]) for count in counts]

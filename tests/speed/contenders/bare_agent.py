@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import faust
@@ -31,13 +32,12 @@ def app(told: Given, progress: Progress) -> faust.App:
     return made
 
 
-def main() -> None:
-    """Run until ended."""
+def run(make: Callable[[Given, Progress], faust.App]) -> None:
+    """Run the app that `make` gives until ended."""
     told = given()
-    faust.Worker(
-        app(told, Progress(told)), loglevel="ERROR", quiet=True, redirect_stdouts=False
-    ).execute_from_commandline()
+    made = make(told, Progress(told))
+    faust.Worker(made, loglevel="ERROR", quiet=True, redirect_stdouts=False).execute_from_commandline()
 
 
 if __name__ == "__main__":
-    main()
+    run(app)

@@ -14,7 +14,8 @@ import faust
 from river import anomaly, compose, drift, preprocessing
 
 from tests.speed.contenders.bare_agent import app as bare
-from tests.speed.contenders.given import Given, Progress, given
+from tests.speed.contenders.bare_agent import run
+from tests.speed.contenders.given import Given, Progress
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS naive (time Float64, deployment String, principal String, prompt String, output String,
@@ -84,13 +85,5 @@ def app(told: Given, progress: Progress) -> faust.App:
     return made
 
 
-def main() -> None:
-    """Run until ended."""
-    told = given()
-    faust.Worker(
-        app(told, Progress(told)), loglevel="ERROR", quiet=True, redirect_stdouts=False
-    ).execute_from_commandline()
-
-
 if __name__ == "__main__":
-    main()
+    run(app)
