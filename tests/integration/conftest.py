@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import clickhouse_connect
@@ -68,12 +69,24 @@ def _servers_survive_the_test(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture
 def topic_prefix() -> str:
     """Begins the topic and group names of one test."""
+    return new_prefix()
+
+
+def new_prefix() -> str:
+    """One that nobody has."""
     return f"test-{uuid.uuid4().hex[:12]}-"
 
 
 @pytest.fixture
 def database(clickhouse: ClickHouseServer) -> Iterator[str]:
     """An empty ClickHouse database that is dropped after the test."""
+    with empty_database(clickhouse) as name:
+        yield name
+
+
+@contextmanager
+def empty_database(clickhouse: ClickHouseServer) -> Iterator[str]:
+    """The name of one that is dropped in the end, when the server has been brought back."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     with clickhouse_connect.get_client(dsn=clickhouse.url) as client:
         client.command(f"CREATE DATABASE {name}")

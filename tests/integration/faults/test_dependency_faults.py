@@ -9,7 +9,6 @@ An outage lasts `FAULTS_OUTAGE_S` seconds after the worker has noticed it; the l
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import os
 import random
@@ -18,6 +17,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,10 +31,9 @@ from streams import topics
 from tests.conftest import LeaveOut
 from tests.integration.apache_kafka import KafkaServer
 from tests.integration.clickhouse_server import ClickHouseServer
-from tests.integration.conftest import served
+from tests.integration.conftest import empty_database, new_prefix, served
 from tests.integration.faults import checker
-from tests.integration.faults.bench import Bench
-from tests.integration.faults.conftest import NewBench
+from tests.integration.faults.bench import Bench, bench_settings
 from tests.integration.faults.proxy import PRODUCE, Stage, Trap, insert_into, kafka_request
 from tests.integration.servers import HOST, free_port
 
@@ -133,7 +132,7 @@ class Watched:
         """All the worker has logged."""
         return self.bench.stack.log_path.read_text(errors="replace")
 
-    @contextlib.contextmanager
+    @contextmanager
     def endures(self, name: str, reason: str, held: tuple[str, ...] = (topics.INFERENCE_LOGS,)) -> Iterator[None]:
         """Enter when the outage is in force and leave when it is over: the body ends it.
 
@@ -158,17 +157,30 @@ class Watched:
         self.go_on()
 
 
-@pytest.fixture
-def watched(new_bench: NewBench) -> Watched:
-    return Watched(
-        new_bench(
-            seed=SEED,
+@pytest.fixture(scope="module")
+def one_worker(
+    kafka: KafkaServer, clickhouse: GuardedClickHouse, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Watched]:
+    """It outlives all tests here: what one of them did to it, the checks of the next would see."""
+    place = tmp_path_factory.mktemp("watched")
+    with empty_database(clickhouse) as database:
+        settings = bench_settings(
+            *(kafka, clickhouse, new_prefix(), database, place),
             clickhouse_user="worker",
             clickhouse_password=PASSWORD,
             health_address=f"{HOST}:{free_port()}",
             metrics_token=TOKEN,
         )
-    )
+        with closing(Bench(kafka, clickhouse, settings, place / "worker.log", SEED)) as bench:
+            yield Watched(bench)
+
+
+@pytest.fixture
+def watched(one_worker: Watched) -> Watched:
+    one_worker.bench.kafka.clear()
+    one_worker.bench.clickhouse.clear()
+    one_worker.go_on()
+    return one_worker
 
 
 class Outage(NamedTuple):
@@ -278,7 +290,15 @@ def test_while_the_broker_is_away_the_worker_waits_and_then_everything_is_there_
 
 
 def test_what_was_done_and_never_answered_is_done_twice_and_counts_once(watched: Watched) -> None:
-    bench = watched.bench
+    bench, decoder = watched.bench, msgspec.msgpack.Decoder(list[Observation])
+
+    def repeated(topic: str) -> set[str]:
+        sent = Counter(
+            each.event_id for record in checker.log(bench.settings, topic) for each in decoder.decode(record.value)
+        )
+        return {event_id for event_id, times in sent.items() if times > 1}
+
+    before = {name: repeated(name) for name in WATCHED}
     sent_to = [
         topics.full_name(bench.settings, name)
         for name in (*WATCHED, topics.DEAD_LETTERS, topics.FINDINGS, topics.INCIDENTS)
@@ -297,12 +317,8 @@ def test_what_was_done_and_never_answered_is_done_twice_and_counts_once(watched:
         bench.stack.wait_for(f"an answer is lost: {what}", sprung)
     watched.go_on()
     bench.check()
-    decoder = msgspec.msgpack.Decoder(list[Observation])
     for name in WATCHED:
-        sent = Counter(
-            each.event_id for record in checker.log(bench.settings, name) for each in decoder.decode(record.value)
-        )
-        assert max(sent.values()) > 1, f"no observation is twice in {name}: nothing was proven"
+        assert repeated(name) - before[name], f"no observation is twice in {name}: nothing was proven"
 
 
 def test_slow_narrow_and_torn_connections_cost_time_and_nothing_else(watched: Watched) -> None:
