@@ -54,8 +54,9 @@ from streams.triage import deduplicated
 
 _log = logging.getLogger(__name__)
 
-_LEARNED_TOGETHER = 256
-"""Observations that a bank takes at once, give or take a message: some 30 ms in which nothing else is done."""
+_LEARNED_TOGETHER = 1_024
+"""Observations that a bank takes at once, give or take a message: a tenth of a second in which nothing else is done,
+and a quarter less work than with a quarter of them."""
 
 _QUIET_S = 1.0
 """Without an observation, after which a watch has time to save."""
