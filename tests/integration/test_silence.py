@@ -34,8 +34,11 @@ def test_a_deployment_that_stops_is_said_once_over_a_restart_while_another_lives
     speak(stack, "stops")
     stack.wait_for("the silence is a finding", lambda: are_said("stops"))
     stack.bury(first)
+    before = len(stack.stored())
     stack.start_worker()
-    # When the second silence is said, by the second worker, it has looked at the first one too.
+    stack.wait_for("the second worker is at work", lambda: are_said("stops") and len(stack.stored()) > before)
+    # When the second silence is said, by the second worker, it has looked at the first one too. Meanwhile the source
+    # that lives pauses, for less than its age allows.
     speak(stack, "stops-later")
     stack.wait_for("the other silence is a finding", lambda: are_said("stops", "stops-later"))
 
