@@ -142,7 +142,7 @@ def _finder() -> Any:
 _parts_of = _finder().Match
 _NEEDED = [frozenset(map(_PARTS.index, wording.needs)) for wording in _WORDINGS]
 
-_MANY_WORDS, _FEW_DISTINCT = 40, 0.1
+_MANY_WORDS, _FEW_DISTINCT, _MORE = 40, 0.1, 5
 """One thing over and over floods what stands around it."""
 
 
@@ -180,6 +180,6 @@ def _floods(words: Sequence[str]) -> bool:
     """Whether there are many words and few distinct ones; the first of them mostly tell that there are more."""
     count = len(words)
     few = _FEW_DISTINCT * count
-    if count < _MANY_WORDS or len(set(map(str.casefold, words[: count // 4]))) >= few:
+    if count < _MANY_WORDS or len(set(map(str.casefold, words[: int(few) + _MORE]))) >= few:
         return False
     return len(set(map(str.casefold, words))) < few

@@ -19,8 +19,9 @@ import numpy.typing as npt
 from detectors import attacks, prompt_space, prompt_words, wording
 from detectors.hosts import hosts
 from detectors.layouts import layouts
-from detectors.leaks import leaks
+from detectors.leaks import LONG_WORD_BYTES, leaks
 from detectors.lexicon import lexicon
+from detectors.prompt_space import histograms
 from detectors.shapes import shapes
 from detectors.sketches import sketches
 from detectors.tabular import Tables
@@ -52,7 +53,7 @@ _LABEL_CHARS = 64
 _MAX_TEXT_BYTES = 65_536
 """Texts are read up to here: one 10 MB answer must not stall the batch it is in."""
 
-_PART = 128
+_PART = 512
 """Events that are looked at together: what is made of them on the way stays in the processor's cache."""
 
 _CACHED_PHRASES, _MAX_PHRASE_CHARS = 16_384, 160
@@ -88,27 +89,45 @@ _CLASS_MATRIX = _class_matrix()
 _ROWS = 64
 """Texts whose histograms are multiplied at once: for more OpenBLAS wakes threads, which spin longer than they work."""
 
+_JOINED_BYTES = 262_144
+"""Bytes that are counted together, with an index of eight times their memory; longer texts are counted one by one."""
+
+_VERTICAL_TAB, _FORM_FEED = 11, 12
+
 
 def style(texts: Sequence[str]) -> npt.NDArray[np.float64]:
     """The style of each text: shape (len(texts), len(STYLE)), finite, within the domains of `STYLE`."""
+    return _styles(texts)[0]
+
+
+def _styles(texts: Sequence[str]) -> tuple[npt.NDArray[np.float64], list[bool]]:
+    """The style of each text, and whether it may hold a word that is as long as keys are."""
     if not texts:
-        return np.zeros((0, len(STYLE)))
+        return np.zeros((0, len(STYLE))), []
     encoded = [text[:_MAX_TEXT_BYTES].encode("utf-8", "replace")[:_MAX_TEXT_BYTES] for text in texts]
-    lengths = np.array([len(text) for text in encoded])
-    # One text at a time: an index for all bytes of a batch would take sixteen times their memory.
-    counts = [np.bincount(np.frombuffer(text, dtype=np.uint8), minlength=256) for text in encoded]
-    histogram = np.array(counts, dtype=float)
+    counts = shapes(encoded)
+    parts = [
+        _style(encoded[at : at + _ROWS], counts[at : at + _ROWS])  # small arrays stay in the processor's cache
+        for at in range(0, len(texts), _ROWS)
+    ]
+    return np.concatenate([styles for styles, _ in parts]), [each for _, long in parts for each in long.tolist()]
+
+
+def _style(
+    texts: Sequence[bytes], counts: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    lengths = np.array([len(text) for text in texts])
+    histogram = _histogram(texts, lengths)
     sizes = np.maximum(lengths, 1).astype(float)
     shares = histogram / sizes[:, None]
     # Whole numbers are summed and then divided: sums of shares may pass 1 and depend on the batch.
-    parts = range(0, len(texts), _ROWS)
-    classes = np.concatenate([histogram[at : at + _ROWS] @ _CLASS_MATRIX for at in parts]) / sizes[:, None]
+    classes = histogram @ _CLASS_MATRIX / sizes[:, None]
     entropy = -(shares * np.log2(np.where(shares > 0, shares, 1.0))).sum(axis=1)
-    words, distinct, list_lines, fences, capital_lines = shapes(encoded).T
+    words, distinct, list_lines, fences, capital_lines, longest = counts.T
     lines = histogram[:, 10] + 1.0
     spaces = histogram[:, list(_WHITESPACE)].sum(axis=1)
     some_words = np.maximum(words, 1.0)
-    return np.column_stack(
+    styles = np.column_stack(
         [
             np.log1p(lengths),
             np.log1p(words),
@@ -121,6 +140,16 @@ def style(texts: Sequence[str]) -> npt.NDArray[np.float64]:
             np.minimum(capital_lines / lines, 1.0),
         ]
     )
+    # What ends a word here may be part of one there, and what was cut off was not looked at.
+    unsure = (histogram[:, [_VERTICAL_TAB, _FORM_FEED]].any(axis=1)) | (lengths == _MAX_TEXT_BYTES)
+    return styles, unsure | (longest >= LONG_WORD_BYTES)
+
+
+def _histogram(texts: Sequence[bytes], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """(len(texts), 256) counts of bytes."""
+    if lengths.sum() <= _JOINED_BYTES:
+        return histograms(np.frombuffer(b"".join(texts), dtype=np.uint8), lengths, 256).astype(float)
+    return np.array([np.bincount(np.frombuffer(text, dtype=np.uint8), minlength=256) for text in texts], dtype=float)
 
 
 class _Phrases(dict[str, int]):
@@ -217,7 +246,8 @@ def _answers(events: Sequence[InferenceEvent], key: bytes) -> Columns:
     said = list(map(output_text, events))
     answered = [index for index, text in enumerate(said) if text]
     texts = [text for text in said if text]
-    styles = style(texts).tolist()
+    measured, have_long_words = _styles(texts)
+    styles = measured.tolist()
     columns: Columns = {
         "style": styles,
         "layout": layouts(texts),
@@ -225,7 +255,8 @@ def _answers(events: Sequence[InferenceEvent], key: bytes) -> Columns:
         "output_opening": [opening(text, key) for text in texts],
         "refused": wording.read_as_refusals(texts),
         "leaks": [
-            leaks(events[index], text, row[_DIGITS]) for index, text, row in zip(answered, texts, styles, strict=True)
+            leaks(events[index], text, row[_DIGITS], long_words=long_words)
+            for index, text, row, long_words in zip(answered, texts, styles, have_long_words, strict=True)
         ],
     }
     columns = {name: _spread(column, answered, len(events)) for name, column in columns.items()}

@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
-from detectors.types import InferenceEvent, Message
+from detectors.types import InferenceEvent
 
 ANSWER, TOOL, CONNECTION = "answer", "tool", "connection"
 """Where a host was named: how an entry begins, before a colon."""
@@ -44,9 +44,9 @@ def hosts(event: InferenceEvent) -> tuple[str, ...] | None:
             arguments = call.arguments
             if arguments and ("://" in arguments or ":" in arguments):
                 _scan(found, TOOL, arguments)
-    for text in _texts(event.output_messages or ()):
-        if "://" in text:
-            _scan(found, ANSWER, text)
+    for message in event.output_messages or ():
+        if message.content and "://" in message.content:
+            _scan(found, ANSWER, message.content)
     return tuple(found)[:MAX_HOSTS]
 
 
@@ -79,10 +79,6 @@ def clean(host: str) -> str | None:
     if len(name) > MAX_HOST_CHARS:
         return f"~{name[1 - MAX_HOST_CHARS :]}"
     return name
-
-
-def _texts(messages: Sequence[Message]) -> list[str]:
-    return [message.content[:_MAX_TEXT_CHARS] for message in messages if message.content]
 
 
 def _scan(found: dict[str, None], place: str, text: str) -> None:

@@ -21,7 +21,8 @@ KINDS = (PRIVATE_KEY, CLOUD_KEY, TOKEN, SYSTEM_PROMPT, IMAGE, LINK, EMAIL, CARD,
 """All kinds, the gravest first: the order in which they are given."""
 
 _MAX_CHARS = 65_536
-_LONG_WORD = b"x" * 20
+LONG_WORD_BYTES = 20
+_LONG_WORD = b"x" * LONG_WORD_BYTES
 _WORDS_ONLY = bytes(32 if byte in b" \t\r\n" else 120 for byte in range(256))
 """Keys and payloads are words of 20 characters or more, and most answers have none."""
 
@@ -88,17 +89,20 @@ _TELLING_SHARE = 0.25
 alone may be the name of a service with its motto."""
 
 
-def leaks(event: InferenceEvent, output: str | None, digits: float | None = None) -> tuple[str, ...] | None:
+def leaks(
+    event: InferenceEvent, output: str | None, digits: float | None = None, *, long_words: bool = True
+) -> tuple[str, ...] | None:
     """The kinds found in `output`, the text of an event's answer, gravest first; `None` where there is no text.
 
     `digits` is the share of digits in it, where that is known: few of them are no number of a card or a phone.
-    Cost: about 3 us for 1.6 kB in which nothing is found.
+    `long_words` is whether it may hold words of `LONG_WORD_BYTES` or more.
+    Cost: less than 1 us where nothing is found and both are known, else about 3 us for 1.6 kB.
     """
     if not output:
         return None
     text = output[:_MAX_CHARS]
     candidates: list[tuple[str, str]] = []
-    if _LONG_WORD in text.encode("utf-8", "replace").translate(_WORDS_ONLY):
+    if long_words and _LONG_WORD in text.encode("utf-8", "replace").translate(_WORDS_ONLY):
         candidates += _keys(text)
         if "](" in text or "<img" in text or "<IMG" in text:
             candidates += _payloads(text)

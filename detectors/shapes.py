@@ -11,7 +11,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-COUNTS = ("words", "distinct words", "list items", "code fences", "lines that start with a capital")
+COUNTS = (
+    "words",
+    "distinct words",
+    "list items",
+    "code fences",
+    "lines that start with a capital",
+    "bytes of the longest word",
+)
 """What `shapes` counts, in its order. Words are what `bytes.split` gives, lines what `bytes.splitlines` gives."""
 
 _CHUNK_BYTES = 262_144
@@ -51,14 +58,14 @@ def _counted(texts: Sequence[bytes]) -> npt.NDArray[np.float64]:
     joined = b"\n" + b"\n".join(texts) + b"\n" * _WIDTH
     breaks = np.array(list(itertools.accumulate((len(text) + 1 for text in texts), initial=0)))
     octets: Octets = np.frombuffer(joined, dtype=np.uint8)
-    words, distinct = _words(texts, joined, breaks)
+    words, distinct, longest = _words(texts, joined, breaks)
     items, capitals = _lines(octets, breaks[:-1])
     fences = [text.count(b"```", at) if (at := text.find(b"`")) >= 0 else 0 for text in texts]
-    return np.column_stack([words, distinct, items, fences, capitals])
+    return np.column_stack([words, distinct, items, fences, capitals, longest])
 
 
-def _words(texts: Sequence[bytes], joined: bytes, breaks: Places) -> tuple[Places, Places]:
-    """Words and distinct words of each text. Up to eight bytes a word is a number, and those are sorted."""
+def _words(texts: Sequence[bytes], joined: bytes, breaks: Places) -> tuple[Places, Places, Places]:
+    """Words, distinct words and the longest word of each text. Up to eight bytes a word is a number: those are sorted."""
     white = np.frombuffer(joined.translate(_WHITE), dtype=np.uint8)
     starts = (white[:-1] > white[1:]).nonzero()[0] + 1
     ends = (white[:-1] < white[1:]).nonzero()[0] + 1
@@ -83,7 +90,10 @@ def _words(texts: Sequence[bytes], joined: bytes, breaks: Places) -> tuple[Place
             distinct[index] += len(set(slices[first:last]))
         if b"\0" in texts[index]:  # a short word is the number of the same word with zeros behind it
             distinct[index] = len(set(texts[index].split()))
-    return np.diff(bounds), distinct
+    words = np.diff(bounds)
+    longest = np.zeros(len(texts), dtype=np.int64)
+    longest[words > 0] = np.maximum.reduceat(lengths, bounds[:-1][words > 0]) if len(lengths) else 0
+    return words, distinct, longest
 
 
 def _lines(octets: Octets, breaks: Places) -> tuple[Places, Places]:

@@ -31,7 +31,7 @@ PART_EVENTS = 10_000
 """Events after which a batch is handed on and the next part begun. A batch of small records that hold as many events
 as they may would otherwise take gigabytes at once."""
 
-_TOGETHER = 256
+_TOGETHER = 512
 """Decoded events from which on they are looked at: what is made of them on the way stays in the processor's cache."""
 
 _Found = tuple[Record, int, InferenceEvent | Reject]

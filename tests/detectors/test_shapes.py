@@ -19,7 +19,8 @@ def counted(text: bytes) -> list[int]:
     items = text.count(b"\n- ") + text.count(b"\n* ") + text.count(b"\n1. ")
     items += sum(line[:1].isdigit() and (b". " in line[:4] or b") " in line[:4]) for line in lines)
     capitals = sum(line[:1].isupper() for line in lines)
-    return [len(text.split()), len(set(text.split())), items, text.count(b"```"), capitals]
+    words = text.split()
+    return [len(words), len(set(words)), items, text.count(b"```"), capitals, max(map(len, words), default=0)]
 
 
 @pytest.mark.parametrize("seed", range(40))
