@@ -138,10 +138,11 @@ _IBAN_CHARS: Final = {
 def _iban(data: bytes, _done: int, start: int, end: int) -> tuple[int, bytes, int]:
     """As long as its country has it, with the checksum of ISO 13616; the match may go on into what follows."""
     account = b""
-    for at in range(start, end):
+    chars = _IBAN_CHARS.get(data[start : start + 2].upper(), 0)
+    for at in range(start, end if chars else start):
         if data[at : at + 1] != b" ":
             account += data[at : at + 1].upper()
-        if len(account) == _IBAN_CHARS.get(account[:2]):
+        if len(account) == chars:
             is_whole = not data[at + 1 : at + 2].isalnum()
             turned = account[4:] + account[:4]
             if is_whole and int("".join(str(int(chr(char), 36)) for char in turned)) % 97 == 1:

@@ -204,6 +204,10 @@ def test_events_are_treated_together_as_each_alone(mode: ContentMode) -> None:
     privacy = Privacy(KEY, mode)
     known = privacy.all_identities(events)
     assert known == [Privacy(KEY, mode).identities(event) for event in events]
+    given = [{"event_id": str(index), "time_s": 1.0} for index in range(len(events))]
+    assert privacy.all_identities(events, given) == [
+        msgspec.structs.replace(event, event_id=str(index), time_s=1.0) for index, event in enumerate(known)
+    ]
     assert privacy.texts(known) == [Privacy(KEY, mode).text(event) for event in known]
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from detectors.types import MAX_TIME_S, Components, Document, InferenceEvent, Message
 from streams.codecs import Reject
-from streams.codecs._checks import check
+from streams.codecs._checks import all_checked, check
 
 MINIMAL = InferenceEvent(deployment="d")
 
@@ -134,3 +134,51 @@ def test_names_and_digests_a_caller_may_choose_are_cut_so_that_they_fit_a_messag
     assert isinstance(checked, InferenceEvent)
     assert checked.model == checked.served_model == "x" * 256
     assert checked.components == Components(image="x" * 256, adapter="a")
+
+
+ODD = (
+    {"deployment": " \n"},
+    {"deployment": ""},
+    {"deployment": "d" * 257},
+    {"input_tokens": -1},
+    {"latency_s": math.nan},
+    {"time_s": 0.0},
+    {"time_s": MAX_TIME_S + 1.0},
+    {"temperature": -1.0},
+    {"model": ""},
+    {"system": ""},
+    {"trace_id": "x" * 257},
+    {"input_messages": ()},
+    {"finish_reasons": ()},
+    {"features": {}},
+    {"features": {"a": math.inf}},
+    {"documents": (Document(score=math.nan),)},
+    {"components": Components()},
+    {"components": Components(weights="")},
+    {"components": Components(weights="w" * 257)},
+)
+SOUND = InferenceEvent(
+    deployment="d",
+    model="m",
+    time_s=1.0,
+    temperature=0.0,
+    input_tokens=0,
+    input_messages=(Message(role="user", content=""),),
+    features={"a": 1.0, "b": "text", "c": None},
+    documents=(),
+    egress_hosts=(),
+    components=Components(weights="w"),
+)
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+def test_events_are_checked_together_as_each_alone(odd: dict[str, object]) -> None:
+    event = InferenceEvent(**{"deployment": "d", **odd})  # type: ignore[arg-type]  # the table has every type
+    assert check(event) != event
+    for events in ([event], [SOUND, MINIMAL, event], [event, SOUND, event]):
+        assert list(all_checked(events)) == [check(each) for each in events]
+
+
+def test_sound_events_are_returned_as_they_are() -> None:
+    assert all_checked([SOUND, MINIMAL])[0] is SOUND
+    assert list(all_checked([])) == []

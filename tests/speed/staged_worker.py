@@ -25,7 +25,7 @@ FILE_VARIABLE = "SPEED_STAGES"
 _WRITE_EVERY_S = 0.2
 
 STAGES = {
-    "decode": ("streams.pipeline:Pipeline._decode", "streams.codecs._checks:check"),
+    "decode": ("streams.pipeline:Pipeline._decode", "streams.codecs._checks:all_checked"),
     "privacy": (
         "streams.privacy:Privacy.all_identities",
         "streams.privacy:Privacy.observation",
