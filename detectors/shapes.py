@@ -65,7 +65,7 @@ def _counted(texts: Sequence[bytes]) -> npt.NDArray[np.float64]:
 
 
 def _words(texts: Sequence[bytes], joined: bytes, breaks: Places) -> tuple[Places, Places, Places]:
-    """Words, distinct words and the longest word of each text. Up to eight bytes a word is a number: those are sorted."""
+    """Words, distinct words, longest word of each text. Up to eight bytes a word is a number, and those are sorted."""
     white = np.frombuffer(joined.translate(_WHITE), dtype=np.uint8)
     starts = (white[:-1] > white[1:]).nonzero()[0] + 1
     ends = (white[:-1] < white[1:]).nonzero()[0] + 1
