@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from streams.codecs._genai_messages import structured
@@ -56,23 +57,24 @@ def gather(fields: Mapping[str, object]) -> dict[str, list[tuple[str, object]]]:
     found: dict[str, list[tuple[str, object]]] = {}
     beginnings: dict[str, int] = {}
     for key, value in fields.items():
-        if not key.startswith(_BEGINNINGS):
+        beginning = _BEGINNING.match(key)
+        if beginning is None:
             continue
-        field, rank, size = next(mark for beginning, mark in _MARKS.items() if key.startswith(beginning))
+        field, rank = _MARKS[beginning[0]]
         if rank < beginnings.setdefault(field, rank) or field not in found:
             beginnings[field] = rank
             found[field] = []
         if rank == beginnings[field]:
-            found[field].append((key[size:], value))
+            found[field].append((key[beginning.end() :], value))
     return found
 
 
 _MARKS = {
-    beginning: (field, rank, len(beginning))
+    beginning: (field, rank)
     for field, beginnings in FLATTENED.items()
     for rank, beginning in enumerate(beginnings)
 }
-_BEGINNINGS = tuple(_MARKS)
+_BEGINNING = re.compile("|".join(map(re.escape, _MARKS)))
 _SPAN_SLOTS, _RESOURCE_SLOTS, _ASKED_SLOTS = _slots(SPAN), _slots(RESOURCE), _slots(ASKED)
 
 
@@ -99,8 +101,11 @@ class Found:
 
     def asked(self, read: Callable[[Mapping[str, object], str, str], Value | None], field: str) -> Value | None:
         """Read what the caller wrote, who must not be able to make its own calls dead letters: odd is unknown."""
+        spot = self.spots.get(field)
+        if spot is None:
+            return None
         try:
-            return self(read, field)
+            return read(*spot)
         except FieldError:
             return None
 
