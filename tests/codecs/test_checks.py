@@ -136,7 +136,7 @@ def test_names_and_digests_a_caller_may_choose_are_cut_so_that_they_fit_a_messag
     assert checked.components == Components(image="x" * 256, adapter="a")
 
 
-ODD = (
+ODD: tuple[dict[str, object], ...] = (
     {"deployment": " \n"},
     {"deployment": ""},
     {"deployment": "d" * 257},
