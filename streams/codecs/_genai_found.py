@@ -70,9 +70,7 @@ def gather(fields: Mapping[str, object]) -> dict[str, list[tuple[str, object]]]:
 
 
 _MARKS = {
-    beginning: (field, rank)
-    for field, beginnings in FLATTENED.items()
-    for rank, beginning in enumerate(beginnings)
+    beginning: (field, rank) for field, beginnings in FLATTENED.items() for rank, beginning in enumerate(beginnings)
 }
 _BEGINNING = re.compile("|".join(map(re.escape, _MARKS)))
 _SPAN_SLOTS, _RESOURCE_SLOTS, _ASKED_SLOTS = _slots(SPAN), _slots(RESOURCE), _slots(ASKED)
