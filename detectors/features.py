@@ -54,7 +54,7 @@ _MAX_TEXT_BYTES = 65_536
 """Texts are read up to here: one 10 MB answer must not stall the batch it is in."""
 
 _PART = 512
-"""Events that are looked at together: what is made of them on the way stays in the processor's cache."""
+"""About so many events are looked at together: what is made of them on the way stays in the processor's cache."""
 
 _CACHED_PHRASES, _MAX_PHRASE_CHARS = 16_384, 160
 """Templates and first words whose hash is kept at hand, at most about 5 MB."""
@@ -180,8 +180,9 @@ def observe(events: Sequence[InferenceEvent], key: bytes) -> list[Observation]:
     """
     tables = Tables(key)
     observations: list[Observation] = []
-    for at in range(0, len(events), _PART):
-        part = events[at : at + _PART]
+    size = -(-len(events) // max(len(events) // _PART, 1))  # even parts: a small one costs as much as a large one
+    for at in range(0, len(events), max(size, 1)):
+        part = events[at : at + size]
         columns = _fields(part, tables) | _prompts(part, key) | _answers(part, key)
         rows = list(zip(*map(columns.__getitem__, _FIELDS), strict=True))
         observations += msgspec.convert(rows, list[Observation])
