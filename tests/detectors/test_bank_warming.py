@@ -70,3 +70,14 @@ def test_one_of_several_fields_is_enough_where_one_is() -> None:
     assert Either.metadata.can_use(timed(ttft_s=0.1))
     assert Either.metadata.can_use(timed(refused=False))
     assert not Either.metadata.can_use(timed())
+
+
+def test_calls_that_are_learned_together_count_each_for_its_own_subject() -> None:
+    made = bank({"slow": Slow, "either": Either})
+    rich = [timed(refused=False)] * 2
+    poor = [msgspec.structs.replace(call(), deployment="poor")] * 5
+    mixed = [msgspec.structs.replace(each, deployment="mixed") for each in (timed(), timed(ttft_s=0.1), call())]
+    made.apply(0, 0, [*rich, *poor, *mixed])
+    assert made.warming("chat") == {"slow": 8, "either": 1}
+    assert made.warming("poor") == {"slow": 10, "either": 3}
+    assert made.warming("mixed") == {"slow": 8, "either": 2}
