@@ -7,6 +7,7 @@ and a flipped bit in a pickle mostly loads without an error.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
@@ -43,15 +44,28 @@ class _Body(msgspec.Struct, frozen=True, kw_only=True):
     state: bytes
 
 
+@functools.lru_cache(maxsize=8)
 def key_id(key: bytes) -> bytes:
     """A public name for a key, so that rotation can tell which one signed."""
     return hashlib.blake2b(key, digest_size=_KEY_ID_BYTES, person=b"inferwatch-keyid").digest()
 
 
+def _signature(key: bytes, body: bytes) -> bytes:
+    signing = _signer(key).copy()
+    signing.update(body)
+    return signing.digest()
+
+
+@functools.lru_cache(maxsize=8)
+def _signer(key: bytes) -> hmac.HMAC:
+    """What signs with a key, to be copied: to begin with the key takes longer than to sign a small state."""
+    return hmac.new(key, digestmod="sha256")
+
+
 def seal(origin: Origin, state: bytes, libraries: Mapping[str, str], key: bytes) -> bytes:
     """The envelope of `state`, signed with `key`; `libraries` are the versions that wrote it."""
     body = msgspec.msgpack.encode(_Body(origin=origin, libraries=dict(libraries), state=state))
-    return _MAGIC + key_id(key) + hmac.digest(key, body, "sha256") + body
+    return _MAGIC + key_id(key) + _signature(key, body) + body
 
 
 def unseal(envelope: bytes, origin: Origin, libraries: Mapping[str, str], keys: tuple[bytes, ...]) -> bytes:
@@ -67,7 +81,7 @@ def unseal(envelope: bytes, origin: Origin, libraries: Mapping[str, str], keys: 
     if key is None:
         raise SnapshotOutdatedError("it was signed with a key that is not accepted here")
     mac, body = envelope[start : start + _MAC_BYTES], envelope[start + _MAC_BYTES :]
-    if not hmac.compare_digest(hmac.digest(key, body, "sha256"), mac):
+    if not hmac.compare_digest(_signature(key, body), mac):
         raise SnapshotRefusedError("its signature does not match its content")
     try:
         content = msgspec.msgpack.decode(body, type=_Body)
@@ -93,8 +107,8 @@ def resealed(envelope: bytes, change: Callable[[bytes], bytes], keys: tuple[byte
     mac, body = envelope[start : start + _MAC_BYTES], envelope[start + _MAC_BYTES :]
     for key in keys:
         if hmac.compare_digest(envelope[:start], _MAGIC + key_id(key)):
-            if not hmac.compare_digest(hmac.digest(key, body, "sha256"), mac):
+            if not hmac.compare_digest(_signature(key, body), mac):
                 return None
             changed = change(body)
-            return envelope[:start] + hmac.digest(key, changed, "sha256") + changed
+            return envelope[:start] + _signature(key, changed) + changed
     return None

@@ -118,14 +118,14 @@ class States:
     async def recall(self, batch: Batch) -> list[Finding]:
         """Bring back the states of the subjects of `batch` that are not live; what was refused becomes findings."""
         first_seen: dict[str, tuple[int, Observation]] = {}
-        findings = []
+        findings, subject_of = [], self._bank.subject_of
         for record, observations in batch:
             if observations and (reason := self._unsaid.pop(record.partition, None)) is not None:
                 findings.append(self._lost_marks(record.partition, reason, observations[0]))
             for observation in observations:
-                subject = self._bank.subject_of(observation)
-                if subject is not None:
-                    first_seen.setdefault(subject, (record.partition, observation))
+                subject = subject_of(observation)
+                if subject is not None and subject not in first_seen:
+                    first_seen[subject] = record.partition, observation
         unknown = self._bank.unknown({subject: partition for subject, (partition, _) in first_seen.items()})
         saved, is_current = await self._saved(self._bank.scope, unknown)
         for subject in sorted(unknown) if is_current else ():
