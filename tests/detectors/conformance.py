@@ -258,7 +258,7 @@ def says_nothing_while_it_warms_up_and_is_ready_at_last(kind: type[Detector]) ->
     assert detector.lacks == kind.metadata.warm_up, "a new one lacks its whole warm-up"
     # It changes early, so that one that is ready before it says so has something to say.
     for observation in [*quiet(kind.metadata.warm_up // 2, 18), *changed(1_500), *quiet(5_000, 19)]:
-        detector.hear(observation)
+        detector.hear(int(detector.metadata.can_use(observation)))
         lacking = detector.lacks
         detection = detector.update(observation)
         assert detection is None or not lacking, f"it lacks {lacking} observations and says: {detection}"
