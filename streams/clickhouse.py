@@ -54,10 +54,12 @@ _INSERT_SETTINGS = {
     "async_insert": 0,
     "max_partitions_per_insert_block": 0,
     "distributed_foreground_insert": 1,
+    "optimize_on_insert": 0,
     "exclude_materialize_skip_indexes_on_insert": "prompt_words,output_words",
 }
 """Acknowledged means on disk, in a cluster too; and event times an attacker spread over centuries must not refuse a
-batch. The indexes of words are built when parts are merged: for each small part they would cost half as much again."""
+batch. When parts are merged, and not for each small one, it is found what replaces what (within a batch as between two)
+and the indexes of words are built: both would make an insert cost half as much again."""
 
 _UNWAITED = {"mutations_sync": 0}
 """What rewrites rows that are stored already goes on by itself."""
