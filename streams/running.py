@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 import sys
@@ -33,12 +34,18 @@ _BLAS_THREADS = 1
 """Of numpy's linear algebra: our matrices have some dozens of rows. More threads spin while they wait for each other,
 on cores that Kafka and ClickHouse want, and make nothing of ours sooner."""
 
+_MALLOC = {-8: 2, -3: 1_048_576, -1: 8_388_608}
+"""Heaps, and the bytes from which on a block is mapped for itself and a free end of a heap goes back to the system:
+numbers of `mallopt(3)`. By default each thread has a heap, and blocks of megabytes that are long gone stay in it: with
+50,000 live principals 160 of a worker's 1,100 MiB."""
+
 
 def run_worker(settings: Settings, roles: Sequence[str]) -> None:
     """Run the agents of `roles` until SIGTERM; ends the process with the worker's exit status.
 
     Waits for Kafka and ClickHouse first, as long as the settings say. Raises `BrokerError`, `StoreError`.
     """
+    give_memory_back()
     log_to(sys.stderr, settings)
     _await_servers(settings)
     worker = Worker(settings, roles)
@@ -46,6 +53,14 @@ def run_worker(settings: Settings, roles: Sequence[str]) -> None:
     gc.set_threshold(*_GARBAGE)
     with threadpool_limits(limits=_BLAS_THREADS):
         worker.run()
+
+
+def give_memory_back() -> None:
+    """Have glibc give back to the system what batches leave behind; other C libraries are left as they are."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for name, value in _MALLOC.items():
+            mallopt(name, value)
 
 
 def _await_servers(settings: Settings) -> None:

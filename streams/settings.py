@@ -89,7 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     incident_quiet_s: float = 21_600.0
     incident_cool_down_s: float = 86_400.0
     owners: str | None = None
-    max_live_principals: int = 100_000
+    max_live_principals: int = 50_000
     max_live_deployments: int = 1_000
     session_timeout_s: float = 15.0
     start_patience_s: float = 120.0

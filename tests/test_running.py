@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from collections.abc import Sequence
 
 import pytest
@@ -76,3 +78,30 @@ def test_a_worker_runs_with_one_thread_of_linear_algebra(monkeypatch: pytest.Mon
 def blas_threads() -> set[int]:
     """How many threads each library of linear algebra in this process takes."""
     return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+_BATCHES = """
+from streams.running import give_memory_back
+
+def held_bytes():
+    with open("/proc/self/statm") as pages:
+        return int(pages.read().split()[1]) * 4096
+
+give_memory_back()
+before = held_bytes()
+for _ in range(3):
+    kept, blocks = [], []
+    for _ in range(100):
+        blocks.append(b"x" * 1_500_000)
+        kept.append(b"y" * 5_000)
+    most = held_bytes()
+    blocks.clear()
+print(most - before, held_bytes() - before)
+"""
+
+
+def test_a_worker_gives_back_what_batches_leave_between_what_it_keeps() -> None:
+    said = subprocess.run([sys.executable, "-c", _BATCHES], capture_output=True, text=True, check=True)
+    most, left = map(int, said.stdout.split())
+    assert most > 100_000_000
+    assert left < 20_000_000

@@ -25,7 +25,7 @@ from tests.speed.task import Cell, Figures, Target, UnmeasuredError, figure, quo
 TITLE = "Cost of an event as things grow"
 NOTE = """
 Principals, deployments and detectors are grown in the real banks, in a process of their own: processor time of all
-detectors an event, and resident memory. A worker keeps 100,000 principals live whatever comes; states of the others
+detectors an event, and resident memory. A worker keeps 50,000 principals live whatever comes; states of the others
 are in the store (see the recovery for what it costs to have them back). History is grown by SQL in the real tables,
 with short texts, and then real workers drain a backlog: processor time of workers, broker and database an event.
 """
@@ -88,7 +88,7 @@ class Place:
 
     def drained(self) -> Figures:
         """A backlog by workers that are started for it and stopped again."""
-        before = self.installation.stored()
+        before = self.installation.settled()
         self.installation.produce(Load(4).records(_BACKLOG, _PER_RECORD, time.time()), JSON)
         drained = drain.ours(self.rig, self.installation, _BACKLOG, WORKERS, before=before)
         self.installation.stop()

@@ -71,7 +71,7 @@ def measure(rig: Rig, saved: int, backlog: int) -> Figures:
         began_s = time.monotonic()
         fill(installation, saved)
         filled_s = time.monotonic() - began_s
-        before = installation.stored()
+        before = installation.settled()
         installation.produce(Load(6, principals=saved).records(backlog, _PER_RECORD, time.time()), JSON)
         installation.start(1)
         installation.wait_ready()

@@ -41,7 +41,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     scopes: tuple[str, ...] = (DEPLOYMENT, PRINCIPAL)
     together: int = PER_MESSAGE
     calls: int = PATIENCE
-    live: int = 100_000
+    live: int = 50_000
 
 
 class Banks:
