@@ -7,7 +7,6 @@ class, length and the entropy in one matrix product.
 from __future__ import annotations
 
 import functools
-import hashlib
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 from detectors import attacks, prompt_space, prompt_words, wording
 from detectors.hosts import hosts
+from detectors.keyed import keyed_hash
 from detectors.layouts import layouts
 from detectors.leaks import LONG_WORD_BYTES, leaks
 from detectors.lexicon import lexicon
@@ -153,13 +153,13 @@ def _histogram(texts: Sequence[bytes], lengths: npt.NDArray[np.int64]) -> npt.ND
 
 
 class _Phrases(dict[str, int]):
-    """`_keyed` of what many prompts share, their templates and first words. Bounded: a full cache begins anew."""
+    """Keyed hashes of what many prompts share, their templates and first words. Bounded: a full cache begins anew."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
 
     def __missing__(self, phrase: str) -> int:
-        hashed = _keyed(phrase.casefold().encode("utf-8", "replace"), self._key)
+        hashed = keyed_hash(phrase.casefold().encode("utf-8", "replace"), self._key)
         if len(phrase) <= _MAX_PHRASE_CHARS:
             if len(self) >= _CACHED_PHRASES:
                 self.clear()
@@ -229,12 +229,12 @@ def _prompts(events: Sequence[InferenceEvent], key: bytes) -> Columns:
         numbered = prompt_words.numbered(words, known)
         first = numbered.first, numbered.first_sizes, known
         columns: Columns = {
-            "prompt_hash": [_keyed(each.whole, key) for each in words],
+            "prompt_hash": [keyed_hash(each.whole, key) for each in words],
             "prompt_template": list(map(phrases.__getitem__, prompt_words.skeletons(*first))),
             "prompt_simhash": prompt_words.simhashes(*first).tolist(),
             "prompt_attack": attacks.read_like_attacks(prompts, [each.written for each in words]),
             "prompt_head": [phrases[" ".join(each.head[:_END_WORDS])] for each in words],
-            "prompt_tail": [_keyed(_last_words(prompt), key) for prompt in prompts],
+            "prompt_tail": [keyed_hash(_last_words(prompt), key) for prompt in prompts],
             "prompt_place": prompt_space.places(prompts, prompt_words.kinds(*first)),
             "prompt_tokens": all_tokens(prompts, numbered.written, numbered.sizes, known, key),
         }
@@ -314,10 +314,6 @@ def _last_of(words: Sequence[bytes]) -> Sequence[bytes]:
         first -= 1
         letters += len(words[first].translate(None, _NO_LETTERS))
     return words[first:]
-
-
-def _keyed(value: bytes, key: bytes) -> int:
-    return int.from_bytes(hashlib.blake2b(value, digest_size=8, key=key).digest(), "little")
 
 
 def _components(components: Components | None) -> tuple[str | None, ...] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import re
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors import wording
+from detectors.keyed import keyed_hash
 from detectors.lexicon import Lexicon, Numbers
 from detectors.prompt_space import WORD_KINDS, histograms, kind_of
 
@@ -158,8 +158,7 @@ def looked_at(words: list[str]) -> list[str]:
 
 
 def _digest(word: str, key: bytes) -> int:
-    folded = word.casefold().encode("utf-8", "replace")
-    return int.from_bytes(hashlib.blake2b(folded, digest_size=8, key=key).digest(), "little")
+    return keyed_hash(word.casefold().encode("utf-8", "replace"), key)
 
 
 def _kind(word: str, _key: bytes) -> int:

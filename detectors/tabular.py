@@ -8,10 +8,10 @@ rows of the same columns.
 
 from __future__ import annotations
 
-import hashlib
 import math
-import struct
 from collections.abc import Mapping
+
+from detectors.keyed import keyed_hash
 
 MAX_COLUMNS = 32
 """Values kept of one input: an observation stays a few hundred bytes, whatever is sent."""
@@ -43,7 +43,7 @@ class Tables:
         found = self._columns.get(names)
         if found is None:
             ordered = sorted(names)
-            schema = self._hash("\0".join(ordered).encode("utf-8", "replace"))
+            schema = keyed_hash("\0".join(ordered).encode("utf-8", "replace"), self._key)
             found = self._columns[names] = (tuple(ordered[:MAX_COLUMNS]), schema)
         return found
 
@@ -53,14 +53,10 @@ class Tables:
         if isinstance(value, str):
             known = self._hashes.get(value)
             if known is None:
-                known = self._hashes[value] = self._hash(value.encode("utf-8", "replace")[:_MAX_TEXT_BYTES])
+                known = self._hashes[value] = keyed_hash(value.encode("utf-8", "replace")[:_MAX_TEXT_BYTES], self._key)
             return known
         try:
             number = float(value)
         except OverflowError:
             return MAX_NUMBER if value > 0 else -MAX_NUMBER
         return min(max(number, -MAX_NUMBER), MAX_NUMBER) if math.isfinite(number) else None
-
-    def _hash(self, value: bytes) -> int:
-        digest = hashlib.blake2b(value, digest_size=8, key=self._key).digest()
-        return int(struct.unpack("<Q", digest)[0])
