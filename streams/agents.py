@@ -24,6 +24,7 @@ triage
     1. insert the findings into ClickHouse; 2. when durable, insert what they make of incidents (`casework`);
     3. when that is durable, ack.
 
+When partitions go, or the worker is to end, ingest's steps and a save are finished first, as far as there is time.
 A sink that is down is retried in place (`sinks.until_done`), for as long as it takes. Anything unexpected
 ends the process before Faust could ack what it has not done: Faust acks a batch whose handler raises.
 """
@@ -87,6 +88,7 @@ class Ingest:
         """
         self._generation = generation
         self._latest: asyncio.Future[None] | None = None
+        self._reading = asyncio.Lock()
         self._tally = Tally(limit)
         self._metrics = metrics
         self._pipeline = pipeline
@@ -98,14 +100,19 @@ class Ingest:
         """Step 1 of ingest; 2 and 3 go on behind it, one part after the other, while what comes next is decoded."""
         records = {(event.message.partition, event.message.offset): to_record(event) for event in events}
         parts = self._pipeline.parts(records.values())
-        while (processed := await asyncio.to_thread(next, parts, None)) is not None:
-            self._tally.count(processed.outcomes())
-            await self.kept()
-            self._go_on(self._keep(processed, records))
-        self._go_on(self._ack(events, self._latest))
+        async with self._reading:
+            while (processed := await asyncio.to_thread(next, parts, None)) is not None:
+                self._tally.count(processed.outcomes())
+                await self._kept()
+                self._go_on(self._keep(processed, records))
+            self._go_on(self._ack(events, self._latest))
 
-    async def kept(self) -> None:
-        """Return when all that was handled is durable, and what may be acked is."""
+    async def finish(self) -> None:
+        """Return when all that was given to `handle` is durable, and what may be acked is."""
+        async with self._reading:
+            await self._kept()
+
+    async def _kept(self) -> None:
         if self._latest is not None:
             await self._latest
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import importlib.metadata
+import logging
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import faust
@@ -21,7 +23,7 @@ from streams.cases.casework import Casework
 from streams.clickhouse import Store
 from streams.components.notices import Notices
 from streams.composing import make_bank, make_cases, make_pipeline
-from streams.consuming import Event, Handler, consume, keep
+from streams.consuming import Event, Handler, ask_before_partitions_go, consume, keep
 from streams.dlq import LimitPolicy
 from streams.filling import Filling
 from streams.health import HealthServer, Pages
@@ -38,6 +40,8 @@ from streams.stalls import Stalls
 from streams.topics import BrokerError, Topic
 from streams.vitals import Diary
 
+_log = logging.getLogger(__name__)
+
 ROLES = ("ingest", "provenance", "watch-deployments", "watch-principals", "triage", "notify")
 """What a worker may do; one process may do all of it."""
 
@@ -46,6 +50,10 @@ _POLLED_RECORDS = 1_000
 """What the consumer hands over at once; unlimited, a batch of empty records would be millions of objects."""
 
 _PRODUCER_TIMEOUT_S = 30.0
+
+_FINISH_S = 5.0
+"""For what has begun, when partitions are taken away or the worker is to end. A rebalance waits for every member; one
+whose store is away must not keep the others waiting, nor be killed for taking too long to end."""
 
 
 def libraries() -> dict[str, str]:
@@ -146,6 +154,8 @@ class Worker:
             "triage": lambda: [self._triage()],
         }
         self._agents = [role for role in roles if role in makers]
+        self._moving = False
+        self._begun: list[Callable[[], Awaitable[None]]] = []
         self._services: list[faust.Service] = [_DiaryService(settings, self._metrics)]
         if "notify" in roles:
             self._services.append(_NotifyService(settings, self._metrics))
@@ -179,7 +189,7 @@ class Worker:
 
         async def agent(stream: Any) -> None:
             settings = self._settings
-            await consume(stream, timed, self._generation, Filling(settings.batch_records), settings.batch_wait_s)
+            await consume(stream, timed, self._is_current, Filling(settings.batch_records), settings.batch_wait_s)
 
         # Faust knows agents by their name: a role may have several, each with a topic of its own.
         self.app.agent(source, concurrency=1, name=f"{role}:{topic.name}")(agent)
@@ -188,18 +198,39 @@ class Worker:
         """Of the assignment that holds now."""
         return int(self.app.consumer_generation_id)
 
+    def _is_current(self, event: Event) -> bool:
+        return not self._moving and event.message.generation_id == self._generation()
+
     def _follow_assignment(self) -> None:
-        """Not ready while partitions are on their way."""
+        """Not ready while partitions are on their way; nothing begins then, and what has begun is finished first."""
 
         async def lost(*_: Any, **_partitions: Any) -> None:
             self._readiness.wait("partitions", NOT_ASSIGNED)
 
         async def given(*_: Any, **_partitions: Any) -> None:
+            self._moving = False
             self._readiness.go_on("partitions")
+
+        async def ended(*_: Any, **_nothing: Any) -> None:
+            await self._finish()
 
         self._readiness.wait("partitions", NOT_ASSIGNED)
         self.app.on_partitions_revoked.connect(lost, weak=False)
         self.app.on_partitions_assigned.connect(given, weak=False)
+        self.app.on_before_shutdown.connect(ended, weak=False)
+        ask_before_partitions_go(self.app, self._finish)
+
+    async def _finish(self) -> None:
+        """Have durable and committed what has begun, as far as there is time: the rest comes again, to whomever."""
+        self._moving = True
+
+        async def finish() -> None:
+            await asyncio.gather(*(each() for each in self._begun))
+            await self.app.consumer.commit()
+
+        _, waiting = await asyncio.wait([asyncio.ensure_future(keep(finish))], timeout=_FINISH_S)
+        if waiting:
+            _log.warning("partitions go while something is not durable yet; it comes again")
 
     async def _end_when_stalled(self) -> None:
         held: list[tuple[str, int]] = []
@@ -241,7 +272,9 @@ class Worker:
         ]
         limit = LimitPolicy(ratio=self._settings.dead_letter_ratio, run=self._settings.dead_letter_run)
         dead_letters = self._dead_letters(writer)
-        return source, Ingest(pipeline, writer, dead_letters, keyings, self._metrics, limit, self._generation)
+        ingest = Ingest(pipeline, writer, dead_letters, keyings, self._metrics, limit, self._generation)
+        self._begun.append(ingest.finish)
+        return source, ingest
 
     def _notices(self, kind: str, name: str) -> tuple[Topic, Handler]:
         writer, source = self._writer(), self._found[name]
@@ -273,6 +306,7 @@ class Worker:
         async def enter(*_: Any, **_partitions: Any) -> None:
             watch.enter()
 
+        self._begun.append(watch.save)
         self.app.task()(save)
         self.app.on_partitions_revoked.connect(leave, weak=False)
         self.app.on_partitions_assigned.connect(enter, weak=False)

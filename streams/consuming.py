@@ -10,9 +10,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
+import faust
 import msgspec
 from faust.streams import Stream
-from faust.types import EventT
+from faust.types import TP, EventT
 
 from streams.dlq import WHOLE_RECORD, DeadLetter, DeadLetterLimitError, Record, Unreadable, dead_letter
 from streams.filling import Filling
@@ -48,15 +49,15 @@ class Handler(Protocol):
 
 
 async def consume(
-    stream: Stream[bytes], handler: Handler, generation: Callable[[], int], filling: Filling, wait_s: float
+    stream: Stream[bytes], handler: Handler, is_current: Callable[[Event], bool], filling: Filling, wait_s: float
 ) -> None:
-    """Feed a stream's batches to a handler. Messages fetched before a rebalance are left: they come again."""
+    """Feed a stream's batches to a handler. What an assignment brought that ends, or has ended, comes again."""
     async with _NoWayOut():
         unacked: Any = stream.noack()  # its annotation forgets that noack_take gives events, not values
         unacked.add_processor(filling.add)
         async for events in unacked.noack_take(filling, within=wait_s):
             filling.begin()
-            current = [event for event in events if event.message.generation_id == generation()]
+            current = [event for event in events if is_current(event)]
             if current:
                 await handler.handle(current)
 
@@ -65,6 +66,21 @@ async def keep(task: Callable[[], Awaitable[None]]) -> None:
     """A background task whose failure ends the process, like that of an agent."""
     async with _NoWayOut():
         await task()
+
+
+def ask_before_partitions_go(app: faust.App, finish: Callable[[], Awaitable[None]]) -> None:
+    """Await `finish` while what it acks can still be committed.
+
+    When Faust's own signal comes it has forgotten all acks that it has not committed yet, up to a second of them.
+    """
+    its: Any = app.transport
+
+    class Consumer(its.Consumer):  # type: ignore[misc]
+        async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+            await finish()
+            await super().on_partitions_revoked(revoked)
+
+    its.Consumer = Consumer
 
 
 class _NoWayOut:

@@ -44,7 +44,7 @@ async def _batches(values: Sequence[bytes], filling: Filling, wait_s: float) -> 
     channel: Any = app.channel(value_type=bytes)
     seen, generation = _Seen(len(values)), app.consumer_generation_id
     stream = app.stream(channel)
-    task = asyncio.ensure_future(consume(stream, seen, lambda: generation, filling, wait_s))
+    task = asyncio.ensure_future(consume(stream, seen, lambda _: True, filling, wait_s))
     for offset, value in enumerate(values):
         message: Any = faust.types.Message("calls", 0, offset, 0.0, 0, [], None, value, None, generation_id=generation)
         await channel.put(faust.Event(app, None, value, {}, message))

@@ -70,7 +70,7 @@ class Scene:
     def handle(self, *values: bytes) -> None:
         async def handled() -> None:
             await self.ingest.handle([self.event(value) for value in values])
-            await self.ingest.kept()
+            await self.ingest.finish()
 
         asyncio.run(handled())
 
@@ -124,7 +124,7 @@ def test_a_batch_is_read_while_the_one_before_it_is_stored_and_neither_is_acked_
         assert (scene.store.events, scene.acked) == ([], [])
         scene.store.may_answer.set()
         await second
-        await scene.ingest.kept()
+        await scene.ingest.finish()
 
     asyncio.run(slow_store())
     assert scene.store.events == ["0:0", "1:0"]

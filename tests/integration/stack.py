@@ -101,6 +101,16 @@ class Stack:
             except KafkaError:
                 pass  # there is no such group yet, or it is just changing: then its session runs out
 
+    def members(self) -> int:
+        """How many workers are in the consumer group."""
+        with KafkaAdminClient(bootstrap_servers=self.settings.kafka_brokers) as admin:
+            group = admin.describe_groups([self.settings.consumer_group])[self.settings.consumer_group]
+            return len(group["members"])
+
+    def counted(self) -> int:
+        """The calls that the rollup of traffic has counted."""
+        return int(self.store.query("SELECT sum(calls) AS calls FROM traffic")[0]["calls"])
+
     def stored(self) -> list[Place]:
         """The places of all stored events, deduplicated as readers see them."""
         sql = "SELECT partition, offset, event_index FROM events_latest"
