@@ -43,7 +43,7 @@ import msgspec
 from detectors.bank import Bank
 from detectors.types import Finding, Observation
 from streams.cases.casework import Casework
-from streams.consuming import Event, decoded, keep, to_record
+from streams.consuming import Event, breathe, decoded, keep, to_record
 from streams.dlq import DeadLetter, LimitPolicy, Record, Tally, printable
 from streams.marks import Marks
 from streams.metrics import Metrics
@@ -60,7 +60,8 @@ _LEARNED_TOGETHER = 1_024
 and a quarter less work than with a quarter of them."""
 
 _BREATH_S = 20e-6
-"""Of each observation learned, for all else in the loop: what feeds ingest takes some turns of it for each record."""
+"""Of each observation learned, at most, for all else in the loop: what feeds ingest takes some turns of it for each
+record."""
 
 _QUIET_S = 1.0
 """Without an observation, after which a watch has time to save."""
@@ -215,7 +216,7 @@ class Watch:
             for partition, stretch in _stretches(part):
                 fresh = [(offset, self._marks.fresh(partition, offset, each)) for offset, each in stretch]
                 findings += self._bank.apply_all(partition, fresh)
-                await asyncio.sleep(_BREATH_S * sum(len(each) for _, each in stretch))
+                await breathe(_BREATH_S * sum(len(each) for _, each in stretch))
                 self._stay(assignment)
             await self._findings.send(map(self._message, findings))
             self._stay(assignment)

@@ -27,6 +27,11 @@ EXIT_UNEXPECTED = 70
 EXIT_DEAD_LETTERS = 78
 """The exit status when too many records are dead letters; a restart stops again until a person has looked."""
 
+_IDLE_TURNS = 3
+_IDLE_TURN_S = 100e-6
+"""Turns of the loop, each shorter than this, after which it has nothing to do: one in which something is done takes
+longer, and what feeds ingest takes some in a row for each record, with a thread in between."""
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -66,6 +71,16 @@ async def keep(task: Callable[[], Awaitable[None]]) -> None:
     """A background task whose failure ends the process, like that of an agent."""
     async with _NoWayOut():
         await task()
+
+
+async def breathe(longest_s: float) -> None:
+    """Let all else in the loop go on, until it has nothing left to do, and for `longest_s` at most."""
+    now_s = time.monotonic()
+    end_s, idle = now_s + longest_s, 0
+    while idle < _IDLE_TURNS and now_s < end_s:
+        await asyncio.sleep(0)
+        began_s, now_s = now_s, time.monotonic()
+        idle = idle + 1 if now_s - began_s < _IDLE_TURN_S else 0
 
 
 def ask_before_partitions_go(app: faust.App, finish: Callable[[], Awaitable[None]]) -> None:
