@@ -93,9 +93,7 @@ class Stack:
         """Remove every member from the consumer group; one that lives joins again."""
         with KafkaAdminClient(bootstrap_servers=self.settings.kafka_brokers) as admin:
             try:
-                # Its warnings that Faust's own member data is not read are of no interest.
-                group = admin.describe_groups([self.settings.consumer_group])[self.settings.consumer_group]
-                members = [MemberToRemove(member_id=each["member_id"]) for each in group["members"]]
+                members = [MemberToRemove(member_id=each) for each in self._members(admin)]
                 if members:
                     admin.remove_group_members(self.settings.consumer_group, members)
             except KafkaError:
@@ -104,8 +102,12 @@ class Stack:
     def members(self) -> int:
         """How many workers are in the consumer group."""
         with KafkaAdminClient(bootstrap_servers=self.settings.kafka_brokers) as admin:
-            group = admin.describe_groups([self.settings.consumer_group])[self.settings.consumer_group]
-            return len(group["members"])
+            return len(self._members(admin))
+
+    def _members(self, admin: KafkaAdminClient) -> list[str]:
+        # Its warnings that Faust's own member data is not read are of no interest.
+        group = admin.describe_groups([self.settings.consumer_group])[self.settings.consumer_group]
+        return [each["member_id"] for each in group["members"]]
 
     def counted(self) -> int:
         """The calls that the rollup of traffic has counted."""

@@ -107,19 +107,13 @@ def test_asked_to_stop_under_load_it_ends_within_ten_seconds_and_loses_nothing(s
 def test_who_joins_and_who_leaves_under_load_makes_no_call_count_twice(stack_with: StackWith) -> None:
     """A row that is stored again replaces itself; what is counted as it is stored does not."""
     stack = stack_with(partitions=PARTITIONS, batch_records=64)
-    sent = 0
-
-    def load(records: int) -> None:
-        nonlocal sent
-        for number in range(records):
-            stack.produce(number % PARTITIONS, batch(range(sent, sent + 10)))
-            sent += 10
+    ledger = Ledger(stack, seed=20261123)
 
     def load_until(reached: Callable[[], bool]) -> None:
         while not reached():
-            load(10)
+            ledger.produce(10)
             time.sleep(0.02)
-        load(100)
+        ledger.produce(100)
 
     first = stack.start_worker()
     load_until(lambda: stack.counted() > 0)
@@ -127,8 +121,9 @@ def test_who_joins_and_who_leaves_under_load_makes_no_call_count_twice(stack_wit
     load_until(lambda: stack.members() == 2)
     first.send_signal(signal.SIGTERM)
     first.wait(timeout=15)
-    stack.wait_for("every event is stored", lambda: len(stack.stored()) == sent)
-    assert stack.counted() == sent
+    stack.wait_for("every event and dead letter is there", ledger.is_complete)
+    ledger.check()
+    assert stack.counted() == len(ledger.events)
 
 
 def test_while_clickhouse_is_away_it_waits_and_then_stores_everything(

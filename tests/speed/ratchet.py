@@ -1,4 +1,4 @@
-"""How many times faster each pure stage is than `naive`, in this very process: ``python -m tests.speed.ratchet``.
+"""How many times faster each pure stage is than `naive`, in the same process: ``python -m tests.speed.ratchet``.
 
 Both are timed in turn, by the processor time of this thread. Rounds are the same in each process, and of each round the
 fastest time of several processes counts: what else the machine does, and where the memory of a process happens to lie,
@@ -124,8 +124,8 @@ class Best(msgspec.Struct):
         """Time one round, each stage's two ways one after the other."""
         for name, ways in stages.items():
             times = [[_timed(way) for way in ways] for _ in range(REPEATS.get(name, 1))]
-            for kept, each in zip((self.ours, self.naive), map(min, zip(*times, strict=True)), strict=True):
-                kept.setdefault(name, []).append(each)
+            for way, least in zip((self.ours, self.naive), map(min, zip(*times, strict=True)), strict=True):
+                way.setdefault(name, []).append(least)
 
     def join(self, other: Best) -> None:
         """Take the faster of both, round by round."""
@@ -164,10 +164,10 @@ def measure() -> Best:
     return best
 
 
-def measured(floors: Mapping[str, float], least: int = LEAST, most: int = MOST) -> Best:
+def measured(floors: Mapping[str, float], least: int = LEAST) -> Best:
     """The best of as many processes as it takes until nothing is below its bound; raises `CalledProcessError`."""
     best = Best()
-    for count in range(1, most + 1):
+    for count in range(1, MOST + 1):
         once = [sys.executable, "-m", "tests.speed.ratchet", "--once"]
         said = subprocess.run(once, check=True, stdout=subprocess.PIPE, cwd=_ROOT)
         best.join(msgspec.json.decode(said.stdout, type=Best))
