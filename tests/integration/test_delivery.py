@@ -119,6 +119,8 @@ def test_who_joins_and_who_leaves_under_load_makes_no_call_count_twice(stack_wit
     load_until(lambda: stack.counted() > 0)
     stack.start_worker()
     load_until(lambda: stack.members() == 2)
+    told_s = time.monotonic() + stack.settings.session_timeout_s / 4  # by when the first has heard of the second
+    load_until(lambda: time.monotonic() > told_s)
     first.send_signal(signal.SIGTERM)
     first.wait(timeout=15)
     stack.wait_for("every event and dead letter is there", ledger.is_complete)
